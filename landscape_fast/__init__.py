@@ -1,0 +1,1 @@
+"""Loss landscapes of trained networks: spectra, connectivity, similarity, phases."""

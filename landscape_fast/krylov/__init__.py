@@ -1,0 +1,1 @@
+"""Linear algebra on symmetric operators; nothing here has heard of a network."""

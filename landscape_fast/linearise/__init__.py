@@ -1,0 +1,1 @@
+"""From networks to operators: parameters, data, loss, and products with second derivatives."""

@@ -1,0 +1,1 @@
+"""The questions of the taxonomy: models and data in, a result with its evidence out."""

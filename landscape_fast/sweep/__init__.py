@@ -1,0 +1,1 @@
+"""Many models: what to run, where, and what is already there."""

@@ -1,0 +1,1 @@
+"""Makes the models that are measured; ignorant of the metrics."""
