@@ -1,0 +1,99 @@
+// The only file that knows Python functions: view the arguments, allocate, run without the GIL.
+#include "ops.h"
+#include "tensor_view.h"
+
+namespace landscape {
+namespace {
+
+template <typename Operation>
+py::object fill(Operation operation, const py::object& out, uint64_t seed, uint64_t first_row,
+                uint64_t first_entry) {
+  const TensorView view = view_block(out, "out");
+  {
+    const py::gil_scoped_release unlocked;
+    operation(view.matrix, seed, first_row, first_entry);
+  }
+  return out;
+}
+
+py::object bind_signs(const py::object& out, uint64_t seed, uint64_t row, uint64_t entry) {
+  return fill(signs, out, seed, row, entry);
+}
+
+py::object bind_normals(const py::object& out, uint64_t seed, uint64_t row, uint64_t entry) {
+  return fill(normals, out, seed, row, entry);
+}
+
+py::object bind_row_dots(const py::object& x, const py::object& y) {
+  const TensorView a = view_block(x, "x"), b = view_block(y, "y");
+  require_same_kind(b, a);
+  require_rows(b, a.matrix.rows, "as x has");
+  require_columns(b, a.matrix.columns, "as x has");
+  py::object dots = new_float64(x, {a.matrix.rows});
+  double* data = float64_data(dots);
+  const py::gil_scoped_release unlocked;
+  row_dots(a.matrix, b.matrix, data);
+  return dots;
+}
+
+py::object bind_block_dots(const py::object& x, const py::object& y) {
+  const TensorView a = view_block(x, "x"), b = view_block(y, "y");
+  require_same_kind(b, a);
+  require_columns(b, a.matrix.columns, "as x has");
+  py::object dots = new_float64(x, {a.matrix.rows, b.matrix.rows});
+  double* data = float64_data(dots);
+  const py::gil_scoped_release unlocked;
+  block_dots(a.matrix, b.matrix, data);
+  return dots;
+}
+
+void bind_block_update(const py::object& y, const py::object& coefficients,
+                       const py::object& basis) {
+  const TensorView target = view_block(y, "y"), c = view_block(coefficients, "coefficients"),
+                   b = view_block(basis, "basis");
+  require_float64(c);
+  require_same_device(c, target);
+  require_same_kind(b, target);
+  require_columns(b, target.matrix.columns, "as y has");
+  require_rows(c, target.matrix.rows, "as y has");
+  require_columns(c, b.matrix.rows, "one per row of basis");
+  require_disjoint(target, b);
+  require_disjoint(target, c);
+  const py::gil_scoped_release unlocked;
+  block_update(target.matrix, c.matrix, b.matrix);
+}
+
+py::object bind_orthogonalise(const py::object& block, const py::object& basis) {
+  const TensorView a = view_block(block, "block"), b = view_block(basis, "basis");
+  require_same_kind(b, a);
+  require_columns(b, a.matrix.columns, "as block has");
+  require_disjoint(a, b);
+  py::object coefficients = new_float64(block, {a.matrix.rows, b.matrix.rows});
+  double* data = float64_data(coefficients);
+  const py::gil_scoped_release unlocked;
+  orthogonalise(a.matrix, b.matrix, data);
+  return coefficients;
+}
+
+}  // namespace
+}  // namespace landscape
+
+PYBIND11_MODULE(_C, module) {
+  using namespace landscape;
+  using py::arg;
+  module.doc() = "Native operations; landscape_fast._native documents them.";
+  module.def("has_cuda", [] {
+#ifdef LANDSCAPE_HAS_CUDA
+    return true;
+#else
+    return false;
+#endif
+  });
+  module.def("signs_", bind_signs, arg("out"), arg("seed"), arg("first_row"), arg("first_entry"));
+  module.def("normals_", bind_normals, arg("out"), arg("seed"), arg("first_row"),
+             arg("first_entry"));
+  module.def("row_dots", bind_row_dots, arg("x"), arg("y"));
+  module.def("block_dots", bind_block_dots, arg("x"), arg("y"));
+  module.def("block_update_", bind_block_update, arg("y"), arg("coefficients"), arg("basis"));
+  module.def("orthogonalise_", bind_orthogonalise, arg("block"), arg("basis"));
+}

@@ -1,0 +1,35 @@
+// Every operation of the module and its contract. Read this file alone.
+//
+// Blocks are (k, n): one vector per row, rows contiguous, float32 or float64. Arithmetic and sums
+// are float64; sums run in an order fixed by the shapes alone, so results are equal to the bit on
+// repeat and for any number of threads. Arguments arrive checked (tensor_view.h); empty ones are
+// allowed. All act on detached data: none is differentiable.
+#pragma once
+
+#include "matrix.h"
+
+namespace landscape {
+
+// out[i, j] = +1 or -1, (k, n). Element (i, j) is one bit of Philox4x32-10 under key `seed` and
+// counter (first_row + i, first_entry + j): the same on every device, in every dtype and slice.
+void signs(const Matrix& out, uint64_t seed, uint64_t first_row, uint64_t first_entry);
+
+// out[i, j] ~ N(0, 1), (k, n), by Box-Muller from the same generator in a stream of its own.
+void normals(const Matrix& out, uint64_t seed, uint64_t first_row, uint64_t first_entry);
+
+// dots[i] = sum_j x[i, j] y[i, j]; x, y: (k, n); dots: (k,)
+void row_dots(const Matrix& x, const Matrix& y, double* dots);
+
+// dots[i, l] = sum_j x[i, j] y[l, j]; x: (k, n); y: (m, n); dots: (k, m)
+void block_dots(const Matrix& x, const Matrix& y, double* dots);
+
+// y[i, j] -= sum_l c[i, l] basis[l, j]; y: (k, n); c: (k, m) float64; basis: (m, n). The sum runs
+// over l in ascending order starting from y; one rounding on store.
+void block_update(const Matrix& y, const Matrix& c, const Matrix& basis);
+
+// Two rounds of  c = block basis^T;  block -= c basis,  equal to the bit to block_dots and
+// block_update called in turn, with the inner two fused so that `basis` is read three times.
+// coefficients: (k, m), the sum of both rounds' c.
+void orthogonalise(const Matrix& block, const Matrix& basis, double* coefficients);
+
+}  // namespace landscape

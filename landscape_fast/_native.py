@@ -1,0 +1,153 @@
+"""The one door to the native extension, and the only importer of ``_C``.
+
+Blocks are ``(k, n)``: one vector per row, float32 or float64, on the CPU or a CUDA device. Rows are
+contiguous; a slice of rows or columns of a larger buffer is fine, any other view is refused. All
+arithmetic and all sums are float64, in an order fixed by the shapes: results are equal to the bit
+on repeat and for any number of threads. Nothing here is differentiable, so an argument that
+requires grad is refused.
+
+Every function raises ``TypeError`` (no tensor, wrong dtype) or ``ValueError`` (shape, layout,
+device, shared memory) naming the argument, and ``RuntimeError`` for a CUDA tensor when the
+extension was built without CUDA kernels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor  # first, so that its OpenMP runtime is the one that _C is bound to
+
+try:
+    from landscape_fast import _C
+except ImportError as error:
+    error.add_note(
+        "The native extension of landscape_fast is not built; run `pip install .` "
+        "(or `pip install --no-build-isolation -e .`) in its source folder."
+    )
+    raise
+
+
+def has_cuda() -> bool:
+    """Whether the extension was built with CUDA kernels."""
+    return _C.has_cuda()
+
+
+def signs_(out: Tensor, seed: int, *, first_row: int = 0, first_entry: int = 0) -> Tensor:
+    r"""Fill ``out`` with independent signs :math:`\pm 1` (Rademacher) and return it.
+
+    Element ``(i, j)`` depends on ``(seed, first_row + i, first_entry + j)`` alone: any sub-block
+    equals the slice of the whole, and the signs are the same on every device and in both dtypes.
+
+    Args:
+        out: ``(k, n)``, overwritten.
+        seed: Chooses the signs, ``0 <= seed < 2**64``.
+        first_row: Row number of ``out[0]`` in the whole.
+        first_entry: Column number of ``out[:, 0]`` in the whole.
+
+    References:
+        Philox4x32-10: Salmon et al. (2011), doi:10.1145/2063384.2063405.
+
+    Example:
+        >>> import torch
+        >>> whole = signs_(torch.empty(4, 10), seed=0)
+        >>> part = signs_(torch.empty(2, 3), seed=0, first_row=1, first_entry=5)
+        >>> torch.equal(part, whole[1:3, 5:8])
+        True
+    """
+    return _C.signs_(out, *_position(seed, first_row, first_entry))
+
+
+def normals_(out: Tensor, seed: int, *, first_row: int = 0, first_entry: int = 0) -> Tensor:
+    """Fill ``out`` with independent standard Gaussians (Box-Muller) and return it.
+
+    Position rules are those of :func:`signs_`, in a stream independent of its signs.
+
+    Args:
+        out: ``(k, n)``, overwritten.
+        seed: Chooses the numbers, ``0 <= seed < 2**64``.
+        first_row: Row number of ``out[0]`` in the whole.
+        first_entry: Column number of ``out[:, 0]`` in the whole.
+
+    References:
+        Box and Muller (1958), doi:10.1214/aoms/1177706645.
+    """
+    return _C.normals_(out, *_position(seed, first_row, first_entry))
+
+
+def row_dots(x: Tensor, y: Tensor) -> Tensor:
+    r"""Inner products of matching rows, :math:`d_i = \sum_j x_{ij} y_{ij}`.
+
+    Args:
+        x: ``(k, n)``.
+        y: ``(k, n)``, dtype and device of ``x``; may be ``x`` itself (squared norms).
+
+    Returns:
+        ``(k,)`` float64 on the device of ``x``.
+
+    Example:
+        >>> import torch
+        >>> row_dots(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
+        tensor([11.], dtype=torch.float64)
+    """
+    return _C.row_dots(x, y)
+
+
+def block_dots(x: Tensor, y: Tensor) -> Tensor:
+    r"""All inner products of two blocks, :math:`D = X Y^\top`.
+
+    Args:
+        x: ``(k, n)``.
+        y: ``(m, n)``, dtype and device of ``x``; may be ``x`` itself.
+
+    Returns:
+        ``(k, m)`` float64 on the device of ``x``.
+    """
+    return _C.block_dots(x, y)
+
+
+def block_update_(y: Tensor, coefficients: Tensor, basis: Tensor) -> Tensor:
+    r"""Subtract combinations of basis rows in place, :math:`Y \leftarrow Y - C B`; return ``y``.
+
+    Computed in float64 and rounded once on store.
+
+    Args:
+        y: ``(k, n)``, overwritten; shares no memory with the others.
+        coefficients: ``(k, m)`` float64.
+        basis: ``(m, n)``, dtype and device of ``y``.
+    """
+    _C.block_update_(y, coefficients, basis)
+    return y
+
+
+def orthogonalise_(block: Tensor, basis: Tensor) -> Tensor:
+    r"""Project the rows of ``basis`` out of ``block`` in place, twice (CGS2).
+
+    Two rounds of :math:`C = Y B^\top`, :math:`Y \leftarrow Y - C B`. Twice is enough: the rows
+    left behind are orthogonal to the basis up to the rounding of their own dtype, however small
+    they became. Rows of ``block`` are not made orthogonal to each other.
+
+    Args:
+        block: ``(k, n)``, overwritten; shares no memory with ``basis``.
+        basis: ``(m, n)`` with orthonormal rows, dtype and device of ``block``.
+
+    Returns:
+        ``(k, m)`` float64, the sum of both rounds' coefficients: ``block`` as it came in equals
+        ``coefficients @ basis`` plus ``block`` as it is left.
+
+    References:
+        Giraud, Langou, Rozloznik, van den Eshof (2005), doi:10.1007/s00211-005-0615-4.
+
+    Example:
+        >>> import torch
+        >>> block = torch.tensor([[3.0, 4.0]])
+        >>> orthogonalise_(block, torch.tensor([[1.0, 0.0]])), block
+        (tensor([[3.]], dtype=torch.float64), tensor([[0., 4.]]))
+    """
+    return _C.orthogonalise_(block, basis)
+
+
+def _position(seed: int, first_row: int, first_entry: int) -> tuple[int, int, int]:
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed must lie in [0, 2**64), got {seed}")
+    for name, value in (("first_row", first_row), ("first_entry", first_entry)):
+        if not 0 <= value < 2**62:
+            raise ValueError(f"{name} must lie in [0, 2**62), got {value}")
+    return seed, first_row, first_entry
