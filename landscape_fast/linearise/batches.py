@@ -1,0 +1,145 @@
+"""The data of a measurement: read once, kept within a memory budget, the same on every pass."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape_fast.linearise.structure import map_tensors, rows, tensors
+
+_MIX = -7046029254386353131  # 2**64 / golden ratio as a signed integer: odd, well spread bits
+
+
+class Batches:
+    """The batches of a loader, repeatable.
+
+    The loader is read once. What it yielded is kept on ``device`` while it fits, else on the host,
+    so a loader that shuffles or augments gives one fixed data set. Data larger than the host budget
+    is re-read from the loader on every pass, and every pass is checked to hold the same samples, in
+    whatever order.
+
+    Args:
+        loader: Iterable of batches. A batch is anything nested that holds tensors.
+        device: Where the batches are wanted.
+        memory_budget: Bytes that may be kept, on the device or on the host. By default a quarter of
+            the free device memory and half of the free host memory.
+
+    Raises:
+        ValueError: The loader is empty, or a generator exceeds the budget and cannot be re-read,
+            or a batch holds no tensor. During iteration: a re-read pass yields other samples.
+        TypeError: ``loader`` cannot be iterated, or yields single tensors.
+    """
+
+    def __init__(
+        self,
+        loader: Iterable[Any],
+        *,
+        device: torch.device | str,
+        memory_budget: int | None = None,
+    ) -> None:
+        if not isinstance(loader, Iterable):
+            raise TypeError(f"loader must be an iterable of batches, got {type(loader).__name__}")
+        if memory_budget is not None and memory_budget < 0:
+            raise ValueError(f"memory_budget must be at least 0 bytes, got {memory_budget}")
+        self.device = torch.device(device)
+        self.samples = 0
+        self._loader = loader
+        self._kept: list[Any] | None = []
+        self._read(memory_budget)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._kept is not None:
+            for batch in self._kept:
+                yield _moved(batch, self.device)
+            return
+        fingerprint, length = 0, 0
+        for batch in self._loader:
+            fingerprint, length = fingerprint + _fingerprint(batch), length + 1
+            yield _moved(batch, self.device)
+        if fingerprint % 2**64 != self._fingerprint:
+            raise ValueError(
+                f"loader yielded other samples on a later pass ({length} batches, first pass "
+                f"{self._length}): it augments or draws anew, and is too large to keep; raise "
+                "memory_budget or pass a loader that repeats itself"
+            )
+
+    def _read(self, memory_budget: int | None) -> None:
+        host_budget = _free_host_bytes() // 2 if memory_budget is None else memory_budget
+        size, fingerprint, length = 0, 0, 0
+        first_address: int | None = None
+        for index, batch in enumerate(self._loader):
+            leaves = _checked(batch, index)
+            size += sum(leaf.nbytes for leaf in leaves)
+            self.samples += rows(batch) or 0
+            fingerprint, length = fingerprint + _fingerprint(batch), length + 1
+            if size > host_budget:
+                self._kept = None
+            if self._kept is not None:
+                # A loader may refill one buffer for every batch. The first batch is copied, so a
+                # second one at the same address is recognised before anything is overwritten.
+                address = leaves[0].data_ptr()
+                reused = first_address is None or address == first_address
+                first_address = address if first_address is None else first_address
+                self._kept.append(map_tensors(torch.clone, batch) if reused else batch)
+        if length == 0:
+            raise ValueError("loader is empty: it yielded no batch")
+        if self._kept is None and iter(self._loader) is self._loader:
+            raise ValueError(
+                f"loader is a generator of {size} bytes, more than memory_budget ({host_budget}), "
+                "and cannot be read again; raise memory_budget or pass a re-iterable loader"
+            )
+        if self._kept is not None and size <= _device_budget(self.device, memory_budget):
+            self._kept = [_moved(batch, self.device) for batch in self._kept]
+        self._fingerprint, self._length = fingerprint % 2**64, length
+
+
+def _checked(batch: Any, index: int) -> list[Tensor]:
+    if isinstance(batch, Tensor):
+        raise TypeError(
+            f"loader must yield batches such as (inputs, targets), but item {index} is a single "
+            "tensor; wrap one batch as [(inputs, targets)]"
+        )
+    leaves = list(tensors(batch))
+    if not leaves:
+        raise ValueError(f"loader yielded a batch without a tensor (item {index}: {type(batch)})")
+    return leaves
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    return map_tensors(lambda leaf: leaf.detach().to(device), batch)
+
+
+def _fingerprint(batch: Any) -> int:
+    """Hash of the samples that does not depend on their order or on the cut into batches."""
+    count = rows(batch)
+    leaves = [leaf.detach().to("cpu") for leaf in tensors(batch)]
+    if count is None:  # no common rows: the whole batch is one sample
+        leaves, count = [leaf.reshape(1, -1) for leaf in leaves], 1
+    digest = torch.zeros(count, dtype=torch.int64)
+    for leaf in leaves:
+        flat = leaf.reshape(count, -1) if leaf.dim() else leaf.expand(count, 1)
+        octets = flat.contiguous().view(torch.uint8).reshape(count, -1)
+        padded = torch.nn.functional.pad(octets, (0, -octets.shape[1] % 8))
+        words = padded.view(torch.int64)
+        keys = torch.arange(1, words.shape[1] + 1) * _MIX
+        digest = (digest * _MIX + ((words ^ keys) * (2 * keys + 1)).sum(1)) ^ (digest >> 29)
+        digest = digest * _MIX
+        digest = digest ^ (digest >> 31)
+    return int(digest.sum()) % 2**64
+
+
+def _free_host_bytes() -> int:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _device_budget(device: torch.device, memory_budget: int | None) -> int:
+    if device.type != "cuda" or memory_budget is not None:
+        return memory_budget if memory_budget is not None else 2**62
+    return torch.cuda.mem_get_info(device)[0] // 4

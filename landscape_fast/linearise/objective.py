@@ -1,0 +1,161 @@
+"""The dataset-level loss: sums of per-term losses and the count that divides them.
+
+``L(theta) = sum_b S_b(theta) / sum_b n_b`` with ``S_b`` the summed loss of batch b and ``n_b`` its
+normaliser: valid targets, sums of class weights, elements or rows, as the loss itself counts them.
+A mean of batch means would be another function as soon as one batch is ragged or weighted.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landscape_fast.linearise.structure import rows
+
+LossFunction = Callable[[nn.Module, Any], Tensor | tuple[Tensor, Any]]
+Criterion = Callable[[Any, Any], Tensor]
+
+_MODULE_OF_FUNCTION: dict[Any, type[nn.Module]] = {
+    F.cross_entropy: nn.CrossEntropyLoss,
+    F.nll_loss: nn.NLLLoss,
+    F.mse_loss: nn.MSELoss,
+    F.l1_loss: nn.L1Loss,
+    F.smooth_l1_loss: nn.SmoothL1Loss,
+    F.huber_loss: nn.HuberLoss,
+    F.binary_cross_entropy: nn.BCELoss,
+    F.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
+}
+_BY_TARGET = (nn.CrossEntropyLoss, nn.NLLLoss)
+_BY_ELEMENT = (
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+    nn.BCELoss,
+    nn.BCEWithLogitsLoss,
+    nn.KLDivLoss,
+    nn.PoissonNLLLoss,
+)
+
+
+class Objective:
+    """Sum and count of a loss over one batch, however the caller states the loss.
+
+    Args:
+        criterion: ``criterion(model(inputs), targets)`` for batches ``(inputs, targets)``; default
+            cross-entropy. A torch loss module, or its function in ``torch.nn.functional``, is
+            recognised: its reduction, class weights and ``ignore_index`` set the normaliser, and
+            ``reduction="sum"`` means the undivided sum over the data. Any other callable is taken
+            as a mean over the batch's rows.
+        loss_fn: ``loss_fn(model, batch)`` for everything else; returns a mean over the batch's
+            rows, or ``(sum, count)``.
+
+    Raises:
+        ValueError: Both are given, or the criterion does not reduce.
+        TypeError: Either is not callable.
+    """
+
+    def __init__(
+        self, criterion: Criterion | None = None, loss_fn: LossFunction | None = None
+    ) -> None:
+        if criterion is not None and loss_fn is not None:
+            raise ValueError("criterion and loss_fn are both given; pass one of them")
+        for name, value in (("criterion", criterion), ("loss_fn", loss_fn)):
+            if value is not None and not callable(value):
+                raise TypeError(f"{name} must be callable, got {type(value).__name__}")
+        self._loss_fn = loss_fn
+        self._criterion: Any = _as_module(criterion)
+        reduction = getattr(self._criterion, "reduction", "mean")
+        if reduction == "none":
+            raise ValueError("criterion has reduction='none'; use 'mean' or 'sum'")
+        self.divides = reduction != "sum"
+        self._known = type(self._criterion) in (*_BY_TARGET, *_BY_ELEMENT)
+        self._per_row = reduction == "batchmean"
+        if self._known:
+            self._criterion = copy.copy(self._criterion)
+            self._criterion.reduction = "sum"
+
+    def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
+        """Return the summed loss (a scalar tensor with its graph) and the count of ``batch``.
+
+        Raises:
+            ValueError: The batch is not a pair although a criterion is used, its rows cannot be
+                counted, or the loss is not a scalar.
+        """
+        if self._loss_fn is not None:
+            return self._from_function(self._loss_fn(model, batch), batch)
+        if not isinstance(batch, list | tuple) or len(batch) != 2:
+            size = f" of {len(batch)}" if isinstance(batch, list | tuple | dict) else ""
+            raise ValueError(
+                f"loader yields a {type(batch).__name__}{size}, but a criterion needs batches "
+                "(inputs, targets); pass loss_fn(model, batch) for anything else"
+            )
+        inputs, targets = batch
+        outputs = model(inputs)
+        value = _scalar(self._criterion(outputs, targets), "criterion")
+        if self._known:
+            return value, self._count(outputs, targets)
+        if not self.divides:
+            return value, 1.0
+        count = _rows_or_error(batch, "return (sum, count) from a loss_fn instead")
+        return value * count, float(count)
+
+    def normaliser(self, counts: float) -> float:
+        """What the summed loss of the whole data is divided by."""
+        return counts if self.divides else 1.0
+
+    def _count(self, outputs: Tensor, targets: Tensor) -> float:
+        if isinstance(self._criterion, _BY_ELEMENT):
+            if self._per_row:
+                return float(outputs.shape[0])
+            return float(torch.broadcast_shapes(outputs.shape, targets.shape).numel())
+        if targets.is_floating_point():  # class probabilities: one term per position
+            return outputs.numel() / outputs.shape[1 if outputs.dim() > 1 else 0]
+        valid = targets != self._criterion.ignore_index
+        if self._criterion.weight is None:
+            return float(valid.sum())
+        return float(self._criterion.weight.double()[targets[valid]].sum())
+
+    def _from_function(self, returned: Any, batch: Any) -> tuple[Tensor, float]:
+        if isinstance(returned, tuple):
+            if len(returned) != 2:
+                raise ValueError(f"loss_fn must return (sum, count), got {len(returned)} values")
+            return _scalar(returned[0], "loss_fn"), float(returned[1])
+        count = _rows_or_error(batch, "return (sum, count) from loss_fn")
+        return _scalar(returned, "loss_fn") * count, float(count)
+
+
+def _as_module(criterion: Criterion | None) -> Criterion:
+    if criterion is None:
+        return nn.CrossEntropyLoss()
+    if isinstance(criterion, functools.partial) and not criterion.args:
+        known = _MODULE_OF_FUNCTION.get(criterion.func)
+        return known(**criterion.keywords) if known else criterion
+    try:
+        known = _MODULE_OF_FUNCTION.get(criterion)
+    except TypeError:  # an unhashable callable object
+        known = None
+    return known() if known else criterion
+
+
+def _scalar(value: Any, name: str) -> Tensor:
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{name} must return a scalar tensor, got {shape}")
+    return value.reshape(())
+
+
+def _rows_or_error(batch: Any, advice: str) -> int:
+    count = rows(batch)
+    if count is None:
+        raise ValueError(
+            "the batch's tensors have different leading sizes, so a mean over its rows is not "
+            f"defined; {advice}"
+        )
+    return count

@@ -1,0 +1,238 @@
+"""The Hessian of a dataset-level loss as an operator on blocks of vectors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from landscape_fast import _native
+from landscape_fast.linearise.batches import Batches
+from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
+from landscape_fast.linearise.params import ParameterSpace, Selection
+from landscape_fast.linearise.state import evaluation, unwrap
+
+
+class HessianOperator:
+    r"""Hessian of :math:`L(\theta) = \sum_b S_b(\theta) / \sum_b n_b`, in evaluation mode.
+
+    A product costs one gradient with its graph per batch, shared by the K vectors of a block, and
+    one backward pass through that graph per vector. The answer does not depend on how the data is
+    cut into batches.
+
+    Args:
+        model: Any module with real floating-point parameters on one device.
+        loader: Iterable of batches; read once and kept within ``memory_budget``.
+        criterion: ``criterion(model(inputs), targets)``; default cross-entropy. See
+            :class:`~landscape_fast.linearise.objective.Objective` for what sets the normaliser.
+        loss_fn: ``loss_fn(model, batch)`` returning a mean over rows or ``(sum, count)``; instead
+            of ``criterion``.
+        params: Names or modules whose diagonal block of the Hessian is wanted; None for all
+            trainable parameters.
+        memory_budget: Bytes of data to keep; beyond it the loader is re-read for each product.
+
+    Attributes:
+        shape: ``(n, n)``.
+        loss: L at the current parameters.
+        samples: Rows of data.
+        products: Vectors multiplied so far.
+
+    References:
+        Pearlmutter (1994), doi:10.1162/neco.1994.6.1.147.
+
+    Raises:
+        ValueError: The loader is empty, the loss is not finite, the model is stochastic in
+            evaluation mode, has no trainable parameter, or an argument contradicts another.
+
+    Example:
+        The Hessian of a mean squared error is a multiple of the inputs' second moment:
+
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> data = [(torch.eye(2), torch.zeros(2, 1))]
+        >>> op = HessianOperator(model, data, criterion=torch.nn.MSELoss())
+        >>> op(torch.tensor([[1.0, 0.0], [1.0, 2.0]]))
+        tensor([[1., 0.],
+                [1., 2.]])
+        >>> op.quadratic(torch.tensor([[1.0, 2.0]]))
+        tensor([5.], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: Iterable[Any],
+        *,
+        criterion: Criterion | None = None,
+        loss_fn: LossFunction | None = None,
+        params: Selection = None,
+        memory_budget: int | None = None,
+    ) -> None:
+        self._model = unwrap(model)
+        self._objective = Objective(criterion, loss_fn)
+        self.space = ParameterSpace(self._model, params)
+        self.shape = (self.space.size, self.space.size)
+        self.dtype = self.space.dtype
+        self.device = self.space.device
+        self.products = 0
+        with evaluation(self._model):
+            self._batches = Batches(loader, device=self.device, memory_budget=memory_budget)
+            self.samples = self._batches.samples
+            self.loss = self._measure_loss()
+
+    def __call__(self, block: Tensor | Mapping[str, Tensor]) -> Any:
+        """Multiply the Hessian with each row of a block.
+
+        Args:
+            block: (K, n), or (n,), or a dict of parameter-shaped tensors.
+
+        Returns:
+            The products, in the form and dtype of ``block``.
+
+        Raises:
+            ValueError: The block's last size is not n.
+            FloatingPointError: A product is not finite.
+        """
+        if isinstance(block, Mapping):
+            return self.space.to_dict(self(self.space.to_vector(block)))
+        if block.shape[-1:] != self.shape[1:] or block.dim() > 2:
+            raise ValueError(f"block must be (K, {self.shape[0]}), got {tuple(block.shape)}")
+        rows = block.detach().to(self.device, self.dtype).reshape(-1, self.shape[0])
+        out = torch.zeros_like(rows)
+        self._for_each_batch(lambda _, multiply: out.add_(multiply(rows)))
+        self.products += len(rows)
+        if not torch.isfinite(out).all():
+            raise FloatingPointError("a Hessian product is not finite; see loss, data and dtype")
+        return out.div_(self._normaliser).reshape(block.shape).to(block.dtype)
+
+    def quadratic(self, block: Tensor) -> Tensor:
+        """``v^T H v`` for each row v of ``block`` (K, n): (K,) float64, on the block's device."""
+        rows = block.to(self.device, self.dtype).reshape(-1, self.shape[0]).contiguous()
+        return _native.row_dots(rows, self(rows))
+
+    def random_quadratics(self, draws: int, *, seed: int, first: int = 0) -> Tensor:
+        """Unbiased estimates of the trace, each from sign vectors drawn anew for every batch.
+
+        ``E[v^T H_b v] = tr H_b`` holds for each batch alone, so fresh signs per batch average the
+        probe noise within one pass over the data, at the cost of a product with one shared probe.
+
+        Args:
+            draws: Number of estimates.
+            seed: Chooses the signs.
+            first: Index of the first estimate; estimate i depends on ``(seed, i)`` alone.
+
+        Returns:
+            (draws,) float64 on the CPU.
+        """
+        signs = torch.empty(draws, self.shape[0], dtype=self.dtype, device=self.device)
+        total = torch.zeros(draws, dtype=torch.float64)
+
+        def add(index: int, multiply: Callable[[Tensor], Tensor]) -> None:
+            for draw in range(draws):
+                # Estimate i owns rows i * batches to (i + 1) * batches: no two share their signs.
+                row = (first + draw) * len(self._batches) + index
+                _native.signs_(signs[draw : draw + 1], seed, first_row=row)
+            total.add_(_native.row_dots(signs, multiply(signs)).cpu())
+
+        self._for_each_batch(add)
+        self.products += draws
+        if not torch.isfinite(total).all():
+            raise FloatingPointError("a Hessian product is not finite; see loss, data and dtype")
+        return total / self._normaliser
+
+    def __matmul__(self, columns: Any) -> Any:
+        """``op @ M`` with vectors as the columns of M (n, K), as scipy and curvlinops have it."""
+        if isinstance(columns, np.ndarray):
+            return (self @ torch.from_numpy(np.ascontiguousarray(columns))).cpu().numpy()
+        return self(columns.T.contiguous()).T if columns.dim() == 2 else self(columns)
+
+    def to_scipy(self) -> LinearOperator:
+        """This operator for ``scipy.sparse.linalg``: float64 or float32 arrays on the host."""
+        kind = np.float64 if self.dtype == torch.float64 else np.float32
+        return LinearOperator(
+            shape=self.shape, matvec=self.__matmul__, matmat=self.__matmul__, dtype=kind
+        )
+
+    def _for_each_batch(self, use: Callable[[int, Callable[[Tensor], Tensor]], object]) -> None:
+        """Call ``use(index, multiply)`` per batch; ``multiply`` maps a block to ``S_b'' block``."""
+        with evaluation(self._model):
+            for index, batch in enumerate(self._batches):
+                with _twice_differentiable(self._model):
+                    value, _ = self._objective(self._model, batch)
+                    gradient = _gradient(value, self.space.tensors, graph=True)
+                    use(index, functools.partial(self._multiply, gradient))
+
+    def _multiply(self, gradient: tuple[Tensor, ...], block: Tensor) -> Tensor:
+        # Gradients without a graph belong to parameters that enter linearly: their rows are zero.
+        moving = [index for index, part in enumerate(gradient) if part.requires_grad]
+        outputs = [gradient[index] for index in moving]
+        if not outputs:
+            return torch.zeros_like(block)
+        products = []
+        for vector in block:
+            parts = self.space.split(vector)
+            products.append(
+                self.space.flatten(
+                    torch.autograd.grad(
+                        outputs,
+                        self.space.tensors,
+                        # Copies start at aligned addresses. BLAS rounds by alignment, and a product
+                        # must not depend on the place of its vector in the block.
+                        [parts[index].clone() for index in moving],
+                        retain_graph=True,
+                        materialize_grads=True,
+                    )
+                )
+            )
+        return torch.stack(products)
+
+    def _measure_loss(self) -> float:
+        """One forward pass: the loss, the normaliser, and a check that a second pass repeats."""
+        total, counts = 0.0, 0.0
+        for index, batch in enumerate(self._batches):
+            if index == 0:
+                self._require_repeatable(batch)
+            with torch.no_grad():
+                value, count = self._objective(self._model, batch)
+            if not torch.isfinite(value):
+                raise ValueError(f"loss is {float(value)} on batch {index} of the loader")
+            total, counts = total + float(value), counts + count
+        if not counts > 0:
+            raise ValueError(f"the loader holds no valid target: the loss divides by {counts}")
+        self._normaliser = self._objective.normaliser(counts)
+        return total / self._normaliser
+
+    def _require_repeatable(self, batch: Any) -> None:
+        first, second = (
+            _gradient(self._objective(self._model, batch)[0], self.space.tensors, graph=False)
+            for _ in range(2)
+        )
+        one, other = self.space.flatten(first).double(), self.space.flatten(second).double()
+        if (one - other).norm() > 1e-3 * one.norm():
+            raise ValueError(
+                "model is stochastic in evaluation mode: two gradients of one batch differ by "
+                f"{float((one - other).norm() / one.norm()):.1%}; turn off dropout and noise"
+            )
+
+
+def _gradient(value: Tensor, parameters: tuple[Tensor, ...], *, graph: bool) -> tuple[Tensor, ...]:
+    if not value.requires_grad:
+        raise ValueError("the loss does not depend on any selected parameter")
+    return torch.autograd.grad(value, parameters, create_graph=graph, materialize_grads=True)
+
+
+@contextmanager
+def _twice_differentiable(model: nn.Module) -> Iterator[None]:
+    # Only attention's math form has second derivatives; cuDNN's recurrent kernels have none.
+    with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield

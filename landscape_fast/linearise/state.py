@@ -1,0 +1,97 @@
+"""Measuring leaves no trace: what the caller owns comes back as it was."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the module inside DataParallel, DistributedDataParallel or ``torch.compile``.
+
+    Raises:
+        TypeError: ``model`` is not a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    while True:
+        wrapped = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
+        inner = model.module if wrapped else getattr(model, "_orig_mod", model)
+        if inner is model or not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+@contextmanager
+def untouched(*models: nn.Module) -> Iterator[None]:
+    """Restore, on any way out, what running ``models`` can change.
+
+    Covers the train/eval flag of every module, the values and identities of buffers, ``.grad`` and
+    ``requires_grad`` of parameters, and the random states of torch (CPU and CUDA), numpy and
+    Python. Gradients are taken off while inside, so code that calls ``backward`` cannot add to
+    them.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_random_states())
+        for model in models:
+            stack.enter_context(_model_state(model))
+        yield
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Run ``model`` in evaluation mode with gradients available, and leave it untouched."""
+    with untouched(model), torch.inference_mode(False), torch.enable_grad():
+        model.eval()
+        yield
+
+
+@contextmanager
+def _random_states() -> Iterator[None]:
+    states = (torch.get_rng_state(), np.random.get_state(), random.getstate())
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+@contextmanager
+def _model_state(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    parameters = [(p, p.grad, p.requires_grad) for p in model.parameters()]
+    for parameter, _, _ in parameters:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for module, name, buffer, values in buffers:
+            _restore_buffer(module, name, buffer, values)
+        for parameter, gradient, requires_grad in parameters:
+            parameter.requires_grad_(requires_grad)
+            parameter.grad = gradient
+
+
+def _restore_buffer(module: nn.Module, name: str, buffer: Tensor, values: Tensor) -> None:
+    # Compared by value: batch normalisation moves its statistics without a new version number.
+    if not torch.equal(buffer, values):
+        with torch.no_grad():
+            buffer.copy_(values)
+    module._buffers[name] = buffer

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from oracles import symmetric_matrix
+
+from landscape_fast.krylov.density import lanczos_quadrature
+from landscape_fast.krylov.operator import DenseOperator
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_are_a_probability_and_nodes_lie_in_the_spectrum(dtype):
+    values = torch.cat([torch.tensor([50.0, -4.0]), torch.linspace(-1, 1, 98)])
+    density = lanczos_quadrature(
+        DenseOperator(symmetric_matrix(values).to(dtype)), starts=5, steps=20
+    )
+    assert density.nodes.shape == density.weights.shape == (5, 20)
+    assert (density.weights >= 0).all()
+    assert torch.allclose(density.weights.sum(1), torch.ones(5, dtype=torch.float64))
+    assert density.nodes.min() >= -4.001
+    assert density.nodes.max() <= 50.001
+
+
+def test_moments_estimate_those_of_the_spectrum():
+    values = torch.linspace(-1, 3, 200)
+    density = lanczos_quadrature(DenseOperator(symmetric_matrix(values)), starts=200, steps=10)
+    for power in (1, 2, 3):
+        rows = (density.weights * density.nodes**power).sum(1)
+        stderr = float(rows.std()) / 200**0.5
+        assert abs(float(rows.mean() - (values.double() ** power).mean())) < 4 * stderr
+
+
+def test_a_low_rank_matrix_breaks_down_cleanly():
+    values = torch.zeros(500)
+    values[:3] = torch.tensor([1.05, 0.5, -0.2])
+    density = lanczos_quadrature(
+        DenseOperator(symmetric_matrix(values).float()), starts=3, steps=50
+    )
+    assert density.nodes.min() >= -0.2001
+    assert density.nodes.max() <= 1.0501
+    heavy = density.weights > 1e-9
+    assert (heavy.sum(1) == 4).all()
+    assert density.products < 30
+
+
+def test_steps_beyond_the_dimension_are_cut():
+    density = lanczos_quadrature(DenseOperator(torch.diag(torch.arange(4.0))), starts=1, steps=80)
+    assert torch.allclose(density.nodes[0], torch.arange(4.0).double(), atol=1e-5)
+
+
+def test_counts_below_one_are_named():
+    with pytest.raises(ValueError, match="starts and steps must be at least 1, got 0 and 3"):
+        lanczos_quadrature(DenseOperator(torch.eye(3)), starts=0, steps=3)

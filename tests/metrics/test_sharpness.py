@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import (
+    assert_relative,
+    assert_same_state,
+    classification,
+    conv_net,
+    cut,
+    dense_hessian,
+    mlp,
+    snapshot,
+)
+from torch import nn
+
+from landscape_fast import spectral_density, top_eigs, trace
+
+WEIGHT = torch.tensor([0.2, 3.0, 1.0])
+PROBLEMS = {
+    "mlp": (mlp, (5,), nn.CrossEntropyLoss()),
+    "conv-bn": (conv_net, (1, 6, 6), nn.CrossEntropyLoss()),
+    "class weights": (mlp, (5,), nn.CrossEntropyLoss(weight=WEIGHT)),
+    "ignore_index": (mlp, (5,), nn.CrossEntropyLoss(ignore_index=2)),
+    "sum": (conv_net, (1, 6, 6), nn.CrossEntropyLoss(reduction="sum")),
+}
+
+
+def problem(name):
+    make, shape, criterion = PROBLEMS[name]
+    x, y = classification(23, shape)
+    weight = None if criterion.weight is None else criterion.weight.double()
+    exact_criterion = nn.CrossEntropyLoss(
+        weight, ignore_index=criterion.ignore_index, reduction=criterion.reduction
+    )
+    exact = dense_hessian(make(), lambda model: exact_criterion(model(x.double()), y))
+    return make(), cut((x, y), [10, 10, 3]), criterion, exact
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("which", ["largest", "smallest", "both"])
+def test_eigenvalues_lie_within_their_residuals_of_the_dense_ones(name, which):
+    model, loader, criterion, exact = problem(name)
+    result = top_eigs(model, loader, k=4, criterion=criterion, which=which, tol=1e-4)
+    assert result.converged
+    values = torch.linalg.eigvalsh(exact).flip(0)
+    wanted = {
+        "largest": values[:4],
+        "smallest": values.flip(0)[:4],
+        "both": torch.cat([values[:2], values[-2:]]),
+    }[which]
+    rounding = 1e-6 * values.abs().max()
+    assert ((result.values - wanted).abs() <= result.residuals + rounding).all()
+    true = (result.vectors.double() @ exact - result.values[:, None] * result.vectors).norm(dim=1)
+    assert ((true - result.residuals).abs() <= rounding).all()
+    assert (result.residuals <= 1e-4 * values.abs().max()).all()
+    assert result.samples == 23
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_trace_lies_within_its_interval(name):
+    model, loader, criterion, exact = problem(name)
+    result = trace(model, loader, criterion=criterion, rtol=0.06, max_products=20_000)
+    assert result.converged
+    assert result.stderr <= 0.06 * abs(result.value)
+    low, high = result.interval(0.999)
+    assert low <= float(exact.trace()) <= high
+
+
+def test_the_density_has_the_moments_of_the_dense_spectrum():
+    model, loader, criterion, exact = problem("mlp")
+    density = spectral_density(model, loader, criterion=criterion, starts=100, steps=57)
+    for power in (1, 2):
+        rows = 57 * (density.weights * density.nodes**power).sum(1)
+        truth = float(torch.linalg.matrix_power(exact, power).trace())
+        assert abs(float(rows.mean()) - truth) < 4 * float(rows.std()) / 10
+
+
+def test_one_layers_block_is_measured_by_name():
+    model, loader, _, exact = problem("mlp")
+    result = top_eigs(model, loader, params="2", tol=1e-5)
+    assert_relative(result.values, torch.linalg.eigvalsh(exact[36:, 36:])[-1:], 1e-5)
+
+
+def test_the_seed_decides_everything():
+    model, loader, _, _ = problem("mlp")
+    assert torch.equal(
+        top_eigs(model, loader, seed=1).vectors, top_eigs(model, loader, seed=1).vectors
+    )
+    assert (
+        trace(model, loader, rtol=0.2, seed=1).value == trace(model, loader, rtol=0.2, seed=1).value
+    )
+    assert (
+        trace(model, loader, rtol=0.2, seed=1).value != trace(model, loader, rtol=0.2, seed=2).value
+    )
+
+
+@pytest.mark.parametrize("measure", [top_eigs, trace, spectral_density])
+def test_the_model_comes_back_as_it_went_in_also_after_an_exception(measure):
+    model, loader, _, _ = problem("conv-bn")
+    model[8].bias.grad = torch.ones(3)
+    before = snapshot(model)
+    measure(model, loader)
+    assert_same_state(model, before)
+    calls = []
+
+    def interrupted(model, batch):
+        calls.append(None)
+        if len(calls) > 9:
+            raise KeyboardInterrupt
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(model, loader, loss_fn=interrupted)
+    assert_same_state(model, before)
+
+
+def test_more_eigenvalues_than_parameters_are_refused():
+    model, loader, _, _ = problem("mlp")
+    with pytest.raises(
+        ValueError, match="k must be between 1 and the number of parameters 57, got 58"
+    ):
+        top_eigs(model, loader, k=58)
+
+
+def test_a_half_precision_model_is_measured_with_float32_vectors():
+    model, loader, _, exact = problem("mlp")
+    loader = [(x.bfloat16(), y) for x, y in loader]
+    result = top_eigs(model.bfloat16(), loader, tol=0.05)
+    assert result.vectors.dtype == torch.float32
+    assert_relative(result.values, torch.linalg.eigvalsh(exact)[-1:], 0.05)
