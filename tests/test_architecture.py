@@ -6,8 +6,9 @@ import ast
 import inspect
 from pathlib import Path
 
-import landscape_fast
 import pytest
+
+import landscape_fast
 
 PACKAGE = Path(landscape_fast.__file__).parent
 
