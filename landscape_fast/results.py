@@ -121,3 +121,14 @@ class Similarity:
     value: float  # between 0 and 1; nan when a model's output is constant
     outputs: str  # "softmax" or "logits"
     samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How a training run went; the weights themselves are in a checkpoint file."""
+
+    losses: Tensor  # (epochs,) float64, training loss of each epoch while the weights moved
+    epoch: int  # whose weights were kept, counted from 0
+    steps: int
+    diverged: bool  # loss or weights became infinite or NaN, and training stopped there
+    sha256: str  # of the checkpoint file

@@ -1,0 +1,78 @@
+"""A worker process: performs one task after another until its driver is gone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from landscape_fast.clock import seconds
+from landscape_fast.sweep.graph import UnusableError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a worker says about a task, in terms that any process can read."""
+
+    status: Literal["done", "unusable", "failed", "halt"]
+    message: str = ""
+    detail: str = ""
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def serve(connection: Connection, perform: Callable[[Any], object]) -> None:
+    """Receive work, perform it and send a :class:`Reply`, until the connection closes.
+
+    Ctrl-C is left to the driver. The process ends at once when the driver dies, so that no orphan
+    goes on computing beside a restarted study.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_the_driver, daemon=True).start()
+    try:
+        connection.send(None)  # ready
+        while True:
+            work = connection.recv()
+            connection.send(perform_once(work, perform))
+    except (EOFError, OSError):  # the driver closed the connection
+        return
+
+
+def perform_once(work: Any, perform: Callable[[Any], object]) -> Reply:
+    """Perform one piece of work; whatever it raises becomes part of the reply."""
+    start = seconds()
+    status: Literal["done", "unusable", "failed", "halt"] = "done"
+    message = detail = ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            perform(work)
+        except UnusableError as error:
+            status, message = "unusable", str(error)
+        except Exception as error:
+            full = isinstance(error, OSError) and error.errno in _NO_ROOM
+            status, detail = "halt" if full else "failed", traceback.format_exc()
+            message = f"{type(error).__name__}: {_first_line(error)}"
+    notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
+    return Reply(status, message, detail, notes, seconds() - start)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _die_with_the_driver() -> None:
+    driver = parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
