@@ -1,0 +1,165 @@
+"""The results of a study as rows: one for each run, each pair and each cell.
+
+Columns are named as in the published measurements of Yang et al. (2021), arXiv:2107.11228; the two
+knobs keep their own names. What was not measured is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from landscape_fast.store import Store
+from landscape_fast.sweep.plan import Plan
+from landscape_fast.sweep.subjects import Subject, pairs_of
+
+Row = dict[str, Any]
+
+_NAN = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All rows of a study."""
+
+    runs: list[Row]  # one per model
+    pairs: list[Row]  # one per pair of models of a cell, each pair once
+    cells: list[Row]  # one per cell
+
+
+def gather(plan: Plan, store: Store) -> Tables:
+    """Read the results of a study, as far as they are there.
+
+    A cell's values are means over its runs or pairs, leaving out those that are not finite, with
+    standard deviations (n - 1) beside them; logarithms are natural and of the mean. Its column
+    ``converged`` says that every measurement is there and within its tolerance, and that no
+    training diverged.
+    """
+    results: dict[tuple[str, ...], dict[str, Any]] = {}
+    for work in plan.works:
+        of = results.setdefault(tuple(subject.key for subject in work.subjects), {})
+        of[work.metric] = store.load(work.key, work.name)
+    load, temperature = plan.study.grid.knobs
+
+    def place(subject: Subject) -> Row:
+        return {load: subject.load, temperature: subject.temperature}
+
+    runs = [
+        {**place(one), "seed": one.seed, **_run(results.get((one.key,), {}))}
+        for one in plan.subjects
+    ]
+    pairs = [
+        {
+            **place(one),
+            "seed_i": one.seed,
+            "seed_j": other.seed,
+            **_pair(results.get((one.key, other.key), {})),
+        }
+        for one, other in pairs_of(plan.subjects)
+    ]
+    cells = []
+    for cell in dict.fromkeys(one.cell for one in plan.subjects):
+        knobs = dict(zip((load, temperature), cell, strict=True))
+        of_runs = [row for row in runs if (row[load], row[temperature]) == cell]
+        of_pairs = [row for row in pairs if (row[load], row[temperature]) == cell]
+        cells.append({**knobs, **_cell(of_runs, of_pairs)})
+    return Tables(runs, pairs, cells)
+
+
+def _run(found: dict[str, Any]) -> Row:
+    train, test = found.get("quality_train"), found.get("quality_test")
+    eigs, trace = found.get("top_eigs"), found.get("trace")
+    return {
+        "n_params": _NAN if eigs is None else eigs.vectors.shape[1],
+        "train_loss": getattr(train, "loss", _NAN),
+        "train_acc": getattr(train, "accuracy", _NAN),
+        "test_loss": getattr(test, "loss", _NAN),
+        "test_acc": getattr(test, "accuracy", _NAN),
+        "hessian_top_eig": _NAN if eigs is None else float(eigs.values[0]),
+        "hessian_trace": getattr(trace, "value", _NAN),
+        "hessian_trace_stderr": getattr(trace, "stderr", _NAN),
+        "converged": _sound(found),
+    }
+
+
+def _pair(found: dict[str, Any]) -> Row:
+    curve = found.get("connectivity")
+    row = {
+        "cka_logits": getattr(found.get("cka_logits"), "value", _NAN),
+        "cka_softmax": getattr(found.get("cka_softmax"), "value", _NAN),
+        "l2_distance": _NAN if found.get("l2_distance") is None else found["l2_distance"],
+        "mc_train_err": getattr(curve, "value", _NAN),
+        "mc_tstar": getattr(curve, "t_star", _NAN),
+        "mc_train_nll": getattr(curve, "loss_value", _NAN),
+        "curve_length": _NAN if curve is None else float(curve.lengths.sum()),
+        "converged": _sound(found),
+    }
+    if curve is not None:
+        for t, error, loss in zip(curve.t, curve.errors, curve.losses, strict=True):
+            row[f"tr_err_t{round(100 * float(t)):03d}"] = float(error)
+            row[f"tr_nll_t{round(100 * float(t)):03d}"] = float(loss)
+    return row
+
+
+def _cell(runs: list[Row], pairs: list[Row]) -> Row:
+    mean = {name: _mean(row[name] for row in runs) for name in runs[0]}
+    std = {name: _std(row[name] for row in runs) for name in runs[0]}
+    pair_mean = {name: _mean(row[name] for row in pairs) for name in _pair({})}
+    pair_std = {name: _std(row[name] for row in pairs) for name in _pair({})}
+    return {
+        "n_params": mean["n_params"],
+        "n_seeds": len(runs),
+        "train_loss_mean": mean["train_loss"],
+        "train_loss_std": std["train_loss"],
+        "train_acc_mean": mean["train_acc"],
+        "train_acc_std": std["train_acc"],
+        "test_loss_mean": mean["test_loss"],
+        "test_acc_mean": mean["test_acc"],
+        "test_acc_std": std["test_acc"],
+        "hessian_top_eig_mean": mean["hessian_top_eig"],
+        "hessian_top_eig_std": std["hessian_top_eig"],
+        "log_hessian_top_eig": _log(mean["hessian_top_eig"]),
+        "hessian_trace_mean": mean["hessian_trace"],
+        "hessian_trace_std": std["hessian_trace"],
+        "log_hessian_trace": _log(mean["hessian_trace"]),
+        "cka_softmax_mean": pair_mean["cka_softmax"],
+        "cka_softmax_std": pair_std["cka_softmax"],
+        "cka_logits_mean": pair_mean["cka_logits"],
+        "n_cka_pairs_valid": sum(math.isfinite(row["cka_softmax"]) for row in pairs),
+        "l2_distance_mean": pair_mean["l2_distance"],
+        "l2_distance_std": pair_std["l2_distance"],
+        "mc_train_err": pair_mean["mc_train_err"],
+        "mc_train_err_std": pair_std["mc_train_err"],
+        "mc_train_nll": pair_mean["mc_train_nll"],
+        "curve_length": pair_mean["curve_length"],
+        "n_pairs": len(pairs),
+        "converged": all(row["converged"] for row in [*runs, *pairs]),
+    }
+
+
+def _sound(found: dict[str, Any]) -> bool:
+    """Whether every measurement asked for is there, converged, of a training that did not fail."""
+    return all(
+        result is not None
+        and getattr(result, "converged", True)
+        and not getattr(result, "diverged", False)
+        for result in found.values()
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else _NAN
+
+
+def _std(values: Iterable[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.std(finite, ddof=1)) if len(finite) > 1 else _NAN
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else _NAN

@@ -1,0 +1,130 @@
+"""What a worker does: train one model, or measure one model or pair, and store the result.
+
+Each piece of work is a pure function of its recipe and options, which also make its address in the
+store; so an option that changes recomputes what depends on it and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from landscape_fast.clock import seconds
+from landscape_fast.results import Training
+from landscape_fast.store import Store
+from landscape_fast.sweep.graph import UnusableError
+from landscape_fast.sweep.measurements import OF_ONE, OF_TWO, Question
+from landscape_fast.sweep.subjects import Subject, file_sha256
+from landscape_fast.training.checkpoint import load_checkpoint
+from landscape_fast.training.data import Dataset, load_data
+from landscape_fast.training.fit import fit
+from landscape_fast.training.losses import build_loss
+
+TRAIN = "train"
+
+_SCHEMA = 1  # raise it when the same options come to mean another result
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One result to compute, and where it goes."""
+
+    metric: str  # TRAIN, or a measurement's name
+    subjects: tuple[Subject, ...]  # one model, or the two of a pair
+    options: Mapping[str, Any]
+    store: Path
+
+    @property
+    def key(self) -> str:
+        """First half of the address: the model or pair."""
+        first, *others = self.subjects
+        return "+".join([first.key, *(f"s{other.seed}-{other.key[-12:]}" for other in others)])
+
+    @property
+    def name(self) -> str:
+        """Second half of the address: the measurement with its options."""
+        content = json.dumps({"schema": _SCHEMA, **self.options}, sort_keys=True)
+        return f"{self.metric}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+
+def perform(work: Work) -> None:
+    """Compute one result and store it.
+
+    Torch uses one thread meanwhile, so the bits depend neither on the number of workers nor on the
+    cores of the machine.
+
+    Raises:
+        UnusableError: The training diverged. This is stored; there is nothing to measure.
+        ValueError: A checkpoint does not fit the model, or the data do not fit the measurement.
+        OSError: A file cannot be read or written.
+    """
+    start = seconds()
+    with _one_thread():
+        result = _train(work) if work.metric == TRAIN else _measure(work)
+    Store(work.store).save(
+        work.key,
+        work.name,
+        result,
+        seconds=seconds() - start,
+        recipe={
+            "metric": work.metric,
+            "options": dict(work.options),
+            "models": [subject.recipe.model_dump(mode="json") for subject in work.subjects],
+        },
+    )
+    if isinstance(result, Training) and result.diverged:
+        raise UnusableError(f"training diverged in epoch {len(result.losses)}")
+
+
+def _train(work: Work) -> Training:
+    """Train a model into its checkpoint, or continue where that stopped."""
+    (subject,) = work.subjects
+    fitted = fit(subject.recipe, dataset=_clean_data(subject), checkpoint=subject.checkpoint)
+    return Training(
+        losses=torch.tensor(fitted.train_loss, dtype=torch.float64),
+        epoch=fitted.epoch,
+        steps=fitted.steps,
+        diverged=fitted.diverged,
+        sha256=file_sha256(subject.checkpoint),
+    )
+
+
+def _measure(work: Work) -> Any:
+    """Load the models and put the question to them."""
+    recipe = work.subjects[0].recipe
+    data = recipe.load_dataset(_clean_data(work.subjects[0]))
+    models = []
+    for subject in work.subjects:
+        models.append(subject.recipe.build_model(data))
+        load_checkpoint(subject.checkpoint, models[-1])
+    data = data.to("cpu", getattr(torch, recipe.dtype))
+    question = Question(tuple(models), data, build_loss(recipe.loss), work.options)
+    return {**OF_ONE, **OF_TWO}[work.metric](question)
+
+
+def _clean_data(subject: Subject) -> Dataset:
+    """The whole data set of a subject, read once per process."""
+    return _read_data(subject.recipe.data, json.dumps(subject.recipe.data_options, sort_keys=True))
+
+
+@lru_cache(maxsize=1)
+def _read_data(name: str, options: str) -> Dataset:
+    return load_data(name, json.loads(options))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
