@@ -90,13 +90,7 @@ class Objective:
         """
         if self._loss_fn is not None:
             return self._from_function(self._loss_fn(model, batch), batch)
-        if not isinstance(batch, list | tuple) or len(batch) != 2:
-            size = f" of {len(batch)}" if isinstance(batch, list | tuple | dict) else ""
-            raise ValueError(
-                f"loader yields a {type(batch).__name__}{size}, but a criterion needs batches "
-                "(inputs, targets); pass loss_fn(model, batch) for anything else"
-            )
-        inputs, targets = batch
+        inputs, targets = self._pair(batch)
         outputs = model(inputs)
         value = _scalar(self._criterion(outputs, targets), "criterion")
         if self._known:
@@ -105,6 +99,25 @@ class Objective:
             return value, 1.0
         count = _rows_or_error(batch, "return (sum, count) from a loss_fn instead")
         return value * count, float(count)
+
+    def summed(self, model: nn.Module, batch: Any) -> Tensor:
+        """Return the summed loss alone, without looking at any number of the data."""
+        if self._loss_fn is not None:
+            returned = self._loss_fn(model, batch)
+            value = returned[0] if isinstance(returned, tuple) else returned
+            return value.reshape(()) * (1 if isinstance(returned, tuple) else rows(batch) or 1)
+        inputs, targets = self._pair(batch)
+        value = self._criterion(model(inputs), targets).reshape(())
+        return value if self._known or not self.divides else value * (rows(batch) or 1)
+
+    def _pair(self, batch: Any) -> tuple[Any, Any]:
+        if isinstance(batch, list | tuple) and len(batch) == 2:
+            return batch[0], batch[1]
+        size = f" of {len(batch)}" if isinstance(batch, list | tuple | dict) else ""
+        raise ValueError(
+            f"loader yields a {type(batch).__name__}{size}, but a criterion needs batches "
+            "(inputs, targets); pass loss_fn(model, batch) for anything else"
+        )
 
     def normaliser(self, counts: float) -> float:
         """What the summed loss of the whole data is divided by."""

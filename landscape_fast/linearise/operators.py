@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape_fast import _native
 from landscape_fast.linearise.batches import Batches
+from landscape_fast.linearise.engines import choose_engine
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
 from landscape_fast.linearise.state import evaluation, unwrap
@@ -23,9 +22,8 @@ from landscape_fast.linearise.state import evaluation, unwrap
 class HessianOperator:
     r"""Hessian of :math:`L(\theta) = \sum_b S_b(\theta) / \sum_b n_b`, in evaluation mode.
 
-    A product costs one gradient with its graph per batch, shared by the K vectors of a block, and
-    one backward pass through that graph per vector. The answer does not depend on how the data is
-    cut into batches.
+    A block of K vectors goes through each batch together. The answer does not depend on how the
+    data is cut into batches.
 
     Args:
         model: Any module with real floating-point parameters on one device.
@@ -37,12 +35,17 @@ class HessianOperator:
         params: Names or modules whose diagonal block of the Hessian is wanted; None for all
             trainable parameters.
         memory_budget: Bytes of data to keep; beyond it the loader is re-read for each product.
+        engine: ``"captured"`` walks a captured program with whole blocks of vectors, ``"autograd"``
+            runs double backward per vector; ``"auto"`` captures where that is possible and agrees
+            with double backward in float64 on a few rows.
 
     Attributes:
         shape: ``(n, n)``.
         loss: L at the current parameters.
         samples: Rows of data.
         products: Vectors multiplied so far.
+        engine: The engine that serves.
+        engine_note: Why ``"auto"`` did not capture; None if it did.
 
     References:
         Pearlmutter (1994), doi:10.1162/neco.1994.6.1.147.
@@ -74,6 +77,7 @@ class HessianOperator:
         loss_fn: LossFunction | None = None,
         params: Selection = None,
         memory_budget: int | None = None,
+        engine: str = "auto",
     ) -> None:
         self._model = unwrap(model)
         self._objective = Objective(criterion, loss_fn)
@@ -86,6 +90,19 @@ class HessianOperator:
             self._batches = Batches(loader, device=self.device, memory_budget=memory_budget)
             self.samples = self._batches.samples
             self.loss = self._measure_loss()
+            self._engine, self.engine_note = choose_engine(
+                engine, self._model, self._objective, self.space, next(iter(self._batches))
+            )
+
+    @property
+    def engine(self) -> str:
+        """Which engine serves: ``"captured"`` or ``"autograd"``."""
+        return self._engine.name
+
+    @property
+    def slow_operations(self) -> tuple[str, ...]:
+        """Captured operations that only the general, slower rule serves."""
+        return self._engine.slow_operations
 
     def __call__(self, block: Tensor | Mapping[str, Tensor]) -> Any:
         """Multiply the Hessian with each row of a block.
@@ -164,34 +181,15 @@ class HessianOperator:
         """Call ``use(index, multiply)`` per batch; ``multiply`` maps a block to ``S_b'' block``."""
         with evaluation(self._model):
             for index, batch in enumerate(self._batches):
-                with _twice_differentiable(self._model):
-                    value, _ = self._objective(self._model, batch)
-                    gradient = _gradient(value, self.space.tensors, graph=True)
-                    use(index, functools.partial(self._multiply, gradient))
+                use(index, functools.partial(self._multiply, batch))
 
-    def _multiply(self, gradient: tuple[Tensor, ...], block: Tensor) -> Tensor:
-        # Gradients without a graph belong to parameters that enter linearly: their rows are zero.
-        moving = [index for index, part in enumerate(gradient) if part.requires_grad]
-        outputs = [gradient[index] for index in moving]
-        if not outputs:
-            return torch.zeros_like(block)
-        products = []
-        for vector in block:
-            parts = self.space.split(vector)
-            products.append(
-                self.space.flatten(
-                    torch.autograd.grad(
-                        outputs,
-                        self.space.tensors,
-                        # Copies start at aligned addresses. BLAS rounds by alignment, and a product
-                        # must not depend on the place of its vector in the block.
-                        [parts[index].clone() for index in moving],
-                        retain_graph=True,
-                        materialize_grads=True,
-                    )
-                )
-            )
-        return torch.stack(products)
+    def _multiply(self, batch: Any, block: Tensor) -> Tensor:
+        products = self._engine.multiply(batch, self.space.split(block))
+        out = torch.zeros_like(block)
+        for part, target in zip(products, self.space.views(out), strict=True):
+            if part is not None:
+                target.copy_(part)
+        return out
 
     def _measure_loss(self) -> float:
         """One forward pass: the loss, the normaliser, and a check that a second pass repeats."""
@@ -211,8 +209,7 @@ class HessianOperator:
 
     def _require_repeatable(self, batch: Any) -> None:
         first, second = (
-            _gradient(self._objective(self._model, batch)[0], self.space.tensors, graph=False)
-            for _ in range(2)
+            _gradient(self._objective(self._model, batch)[0], self.space.tensors) for _ in range(2)
         )
         one, other = self.space.flatten(first).double(), self.space.flatten(second).double()
         if (one - other).norm() > 1e-3 * one.norm():
@@ -222,17 +219,7 @@ class HessianOperator:
             )
 
 
-def _gradient(value: Tensor, parameters: tuple[Tensor, ...], *, graph: bool) -> tuple[Tensor, ...]:
+def _gradient(value: Tensor, parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     if not value.requires_grad:
         raise ValueError("the loss does not depend on any selected parameter")
-    return torch.autograd.grad(value, parameters, create_graph=graph, materialize_grads=True)
-
-
-@contextmanager
-def _twice_differentiable(model: nn.Module) -> Iterator[None]:
-    # Only attention's math form has second derivatives; cuDNN's recurrent kernels have none.
-    with ExitStack() as stack:
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        yield
+    return torch.autograd.grad(value, parameters, materialize_grads=True)

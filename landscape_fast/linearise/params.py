@@ -68,6 +68,15 @@ class ParameterSpace:
             )
         )
 
+    def views(self, block: Tensor) -> tuple[Tensor, ...]:
+        """Views of ``block`` (k, n) in parameter shapes (k, *shape)."""
+        return tuple(
+            block[:, start:stop].unflatten(1, shape or (1,)).reshape(len(block), *shape)
+            for shape, start, stop in zip(
+                self.shapes, self.offsets[:-1], self.offsets[1:], strict=True
+            )
+        )
+
     def flatten(self, parts: Sequence[Tensor]) -> Tensor:
         """Join tensors of the parameters' shapes into one vector (n,)."""
         return torch.cat([part.reshape(-1).to(self.dtype) for part in parts])

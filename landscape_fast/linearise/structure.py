@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 
-def map_tensors(function: Callable[[Tensor], Tensor], batch: Any) -> Any:
+def map_tensors(function: Callable[[Tensor], Any], batch: Any) -> Any:
     """Rebuild ``batch`` with ``function`` applied to every tensor in it.
 
     Knows dicts and other mappings (``UserDict`` included, which is what tokenizers return), tuples,

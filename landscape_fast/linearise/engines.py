@@ -1,0 +1,240 @@
+"""Two ways to multiply with the second derivative of a batch loss.
+
+``CapturedEngine`` walks a captured program with a whole block of tangents. ``AutogradEngine`` runs
+double backward, one vector at a time: slower, and right for anything autograd can differentiate
+twice. The first is used where it can be captured and agrees with the second in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from landscape_fast.linearise.capture import LossInputs, capture_gradient
+from landscape_fast.linearise.objective import Objective
+from landscape_fast.linearise.params import ParameterSpace
+from landscape_fast.linearise.program import Program
+from landscape_fast.linearise.structure import map_tensors, rows, tensors
+
+# Rows times vectors of one pass on a CPU, so that a block of tangents stays in cache. Fixed, not
+# timed: the cut decides the last bits of a sum, and the same call gives the same bits on every run.
+CACHED_ROWS = 128
+SEPARATE = 1e-10  # relative rounding allowed in float64 where two ways of computing must agree
+
+Tangents = list[Tensor | None]
+
+
+class Engine(Protocol):
+    """Products with the second derivative of the summed loss of one batch."""
+
+    name: str
+
+    @property
+    def slow_operations(self) -> tuple[str, ...]:
+        """Operations served by a general rule instead of one of their own."""
+        ...
+
+    def multiply(self, batch: Any, dots: Sequence[Tensor]) -> Tangents:
+        """Products (K, *shape) per parameter for vectors given likewise; None is zero."""
+        ...
+
+
+class AutogradEngine:
+    """Double backward through the model itself."""
+
+    name = "autograd"
+    slow_operations: tuple[str, ...] = ()
+
+    def __init__(self, model: nn.Module, objective: Objective, space: ParameterSpace) -> None:
+        self._model = model
+        self._objective = objective
+        self._parameters = space.tensors
+
+    def multiply(self, batch: Any, dots: Sequence[Tensor]) -> Tangents:
+        """Products with each vector; the graph of the gradient is built once for all of them."""
+        with twice_differentiable(self._model):
+            return double_backward(
+                self._objective.summed(self._model, batch), self._parameters, dots
+            )
+
+
+class CapturedEngine:
+    """One captured program per batch shape, walked with blocks of tangents."""
+
+    name = "captured"
+
+    def __init__(self, model: nn.Module, objective: Objective, space: ParameterSpace) -> None:
+        self._model = model
+        self._objective = objective
+        self._parameters = len(space.tensors)
+        self._inputs = LossInputs(model, space)
+        self._programs: dict[Any, Program] = {}
+        self._separable = False
+
+    @property
+    def slow_operations(self) -> tuple[str, ...]:
+        """Operations served by the general rule instead of one of their own."""
+        return tuple(sorted({name for program in self._programs.values() for name in program.slow}))
+
+    def multiply(self, batch: Any, dots: Sequence[Tensor]) -> Tangents:
+        """Products with each vector, a cache-sized piece of the batch at a time."""
+        total: Tangents = [None] * self._parameters
+        for piece in self._pieces(batch, len(dots[0])):
+            with twice_differentiable(self._model):
+                program = self._program(piece, None)
+            with torch.no_grad():
+                parts = program.tangents(self._inputs.gather(piece), dots)
+            total = [
+                part if sum_ is None else sum_ if part is None else sum_ + part
+                for sum_, part in zip(total, parts, strict=True)
+            ]
+        return total
+
+    def refusal(self, batch: Any) -> str | None:
+        """Why the captured program of ``batch`` must not be used, or None.
+
+        Held to double backward on a few rows in float64: a stop-gradient or a backward pass that
+        leaves the graph makes the two disagree.
+        """
+        few = _cut(batch, slice(0, 4)) if rows(batch) else batch
+        values = self._inputs.gather(few, torch.float64)
+        leaves = [value.clone().requires_grad_() for value in values[: self._parameters]]
+        generator = torch.Generator().manual_seed(0)
+        dots = [
+            torch.randn(2, *leaf.shape, generator=generator, dtype=torch.float64).to(leaf.device)
+            for leaf in leaves
+        ]
+        with twice_differentiable(self._model):
+            program = self._program(few, torch.float64)
+            with torch.enable_grad():
+                value = self._inputs.call(self._objective, few, [*leaves, *values[len(leaves) :]])
+            exact = double_backward(value, leaves, dots)
+        with torch.no_grad():
+            ours = program.tangents(values, dots)
+        error = _relative_error(ours, exact)
+        self._separable = self._rows_are_separate(few, leaves)
+        if not error <= SEPARATE:
+            return f"the captured program differs from double backward by {error:.1e} in float64"
+        return None
+
+    def _rows_are_separate(self, batch: Any, leaves: list[Tensor]) -> bool:
+        """Whether the summed loss is a sum over rows, so that a batch may be cut further."""
+        count = rows(batch)
+        if count is None or count < 2:
+            return False
+        gradients = []
+        for cut in (slice(0, count), slice(0, count // 2), slice(count // 2, count)):
+            piece = _cut(batch, cut)
+            others = self._inputs.gather(piece, torch.float64)[len(leaves) :]
+            value = self._inputs.call(self._objective, piece, [*leaves, *others])
+            gradients.append(torch.autograd.grad(value, leaves, materialize_grads=True))
+        whole, first, second = gradients
+        halves = [one + other for one, other in zip(first, second, strict=True)]
+        return _relative_error(halves, list(whole)) <= SEPARATE
+
+    def _pieces(self, batch: Any, k: int) -> Iterator[Any]:
+        count, size = rows(batch), max(8, CACHED_ROWS // k)
+        on_cpu = all(leaf.device.type == "cpu" for leaf in tensors(batch))
+        if not self._separable or not on_cpu or count is None or count <= size:
+            yield batch
+            return
+        for start in range(0, count, size):
+            yield _cut(batch, slice(start, start + size))
+
+    def _program(self, batch: Any, dtype: torch.dtype | None) -> Program:
+        # Tensors by shape and type, everything else by value: it is a constant of the program.
+        key = (repr(map_tensors(_signature, batch)), dtype)
+        if key not in self._programs:
+            graph = capture_gradient(self._inputs, self._objective, batch, self._parameters, dtype)
+            self._programs[key] = Program(graph, self._parameters)
+        return self._programs[key]
+
+
+def double_backward(
+    value: Tensor, parameters: Sequence[Tensor], dots: Sequence[Tensor]
+) -> Tangents:
+    """Differentiate ``value`` twice, the second time along each vector of ``dots``."""
+    gradient = torch.autograd.grad(value, parameters, create_graph=True, materialize_grads=True)
+    # Gradients without a graph belong to parameters that enter linearly: their rows are zero.
+    moving = [index for index, part in enumerate(gradient) if part.requires_grad]
+    if not moving:
+        return [None] * len(parameters)
+    products = []
+    for row in range(len(dots[0])):
+        # Copies start at aligned addresses. BLAS rounds by alignment, and a product must not
+        # depend on the place of its vector in the block.
+        vector = [dots[index][row].to(gradient[index].dtype).clone() for index in moving]
+        products.append(
+            torch.autograd.grad(
+                [gradient[index] for index in moving],
+                parameters,
+                vector,
+                retain_graph=True,
+                materialize_grads=True,
+            )
+        )
+    return [torch.stack(parts) for parts in zip(*products, strict=True)]
+
+
+def choose_engine(
+    wanted: str, model: nn.Module, objective: Objective, space: ParameterSpace, batch: Any
+) -> tuple[Engine, str | None]:
+    """Engine for ``wanted`` (auto, captured or autograd), and why auto did not capture, if so.
+
+    Raises:
+        ValueError: ``wanted`` is unknown, or capture was demanded and is refused.
+    """
+    if wanted not in ("auto", "captured", "autograd"):
+        raise ValueError(f"engine must be auto, captured or autograd, got {wanted!r}")
+    plain = AutogradEngine(model, objective, space)
+    if wanted == "autograd":
+        return plain, None
+    captured = CapturedEngine(model, objective, space)
+    try:
+        reason = captured.refusal(batch)
+    except Exception as error:
+        # A tracer may stop at anything a model does; double backward needs none of its limits.
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] or 'no message'}"
+    if reason is None:
+        return captured, None
+    if wanted == "captured":
+        raise ValueError(f"engine='captured' was asked for, but: {reason}")
+    return plain, reason
+
+
+@contextmanager
+def twice_differentiable(model: nn.Module) -> Iterator[None]:
+    """Use forms of operations that have second derivatives, inside the block only."""
+    with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield
+
+
+def _signature(leaf: Tensor) -> Any:
+    return tuple(leaf.shape), leaf.dtype
+
+
+def _cut(batch: Any, part: slice) -> Any:
+    return map_tensors(lambda leaf: leaf[part] if leaf.dim() else leaf, batch)
+
+
+def _relative_error(ours: Sequence[Tensor | None], exact: Sequence[Tensor | None]) -> float:
+    """Largest difference relative to the largest entry of ``exact``; None is zero."""
+    largest, scale = 0.0, 0.0
+    for one, other in zip(ours, exact, strict=True):
+        if one is None and other is None:
+            continue
+        like = other if other is not None else one
+        assert like is not None
+        zero = torch.zeros_like(like)
+        one, other = zero if one is None else one, zero if other is None else other
+        largest = max(largest, float((one - other).abs().max()))
+        scale = max(scale, float(other.abs().max()))
+    return largest / scale if scale > 0 else largest

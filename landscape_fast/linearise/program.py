@@ -1,0 +1,172 @@
+"""A captured gradient as a straight-line program, walked with a block of tangents."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from landscape_fast.linearise.rules import FIXED, RULES, forward_mode
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """Place of a value among the values of a run."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One call of the program."""
+
+    target: Any
+    args: list[Any]  # with _Slot for values of earlier steps, also inside lists
+    kwargs: dict[str, Any]  # constants: dtypes, layouts
+    slot: int
+    pushed: bool  # its tangent is wanted and not zero
+    dead: tuple[int, ...]  # slots that nobody reads after this step
+
+
+class Program:
+    """Tangents of the outputs of a graph along blocks of directions of its first inputs.
+
+    Args:
+        graph: ATen calls without control flow; its output is a tuple of nodes or None.
+        directions: Number of leading placeholders that tangents start from.
+
+    Attributes:
+        slow: Names of the operations that only the general rule serves.
+    """
+
+    def __init__(self, graph: fx.Graph, directions: int) -> None:
+        nodes = [node for node in graph.nodes if node.op != "output"]
+        outputs = next(node for node in graph.nodes if node.op == "output").args[0]
+        slots = {node: index for index, node in enumerate(nodes)}
+        inputs = [node for node in nodes if node.op == "placeholder"]
+        moving = _moving(nodes, set(inputs[:directions]))
+        pushed = moving & _wanted(nodes, moving, {out for out in outputs if out is not None})
+        self._size = len(nodes)
+        self._inputs = [slots[node] for node in inputs]
+        self._outputs = [slots[out] if out in pushed else None for out in outputs]
+        dead = _last_uses(nodes, {out for out in outputs if out is not None})
+        calls = [node for node in nodes if node.op != "placeholder"]
+        self._steps = [
+            _Step(
+                target=node.target,
+                args=[_templated(item, slots) for item in args],
+                kwargs=kwargs,
+                slot=slots[node],
+                pushed=node in pushed,
+                dead=tuple(slots[other] for other in dead[node]),
+            )
+            for node in calls
+            for args, kwargs in [_positional(node)]
+        ]
+        served = (operator.getitem, *RULES)
+        self.slow = {str(n.target) for n in calls if n in pushed and n.target not in served}
+
+    def tangents(self, inputs: Sequence[Tensor], dots: Sequence[Tensor]) -> list[Tensor | None]:
+        """Directional derivatives of the outputs.
+
+        Args:
+            inputs: One value per placeholder.
+            dots: (K, *shape) for each of the leading ones.
+
+        Returns:
+            (K, *shape) per output, None where it is zero.
+        """
+        values: list[Any] = [None] * self._size
+        blocks: list[Any] = [None] * self._size
+        for slot, value in zip(self._inputs, inputs, strict=True):
+            values[slot] = value
+        for slot, dot in zip(self._inputs, dots, strict=False):
+            blocks[slot] = dot
+        for step in self._steps:
+            args = [_filled(item, values) for item in step.args]
+            out = values[step.slot] = step.target(*args, **step.kwargs)
+            if step.pushed:
+                dots_of = [_tangent(item, blocks) for item in step.args]
+                blocks[step.slot] = _push(step.target, args, step.kwargs, dots_of, out)
+            for slot in step.dead:
+                values[slot] = blocks[slot] = None
+        return [None if slot is None else blocks[slot] for slot in self._outputs]
+
+
+def _push(target: Any, args: list[Any], kwargs: dict[str, Any], dots: list[Any], out: Any) -> Any:
+    if all(dot is None for dot in dots):
+        return None
+    if target is operator.getitem:
+        return dots[0][args[1]]
+    if isinstance(out, Tensor) and not out.is_floating_point():
+        return None
+    rule = RULES.get(target)
+    result = NotImplemented if rule is None else rule(args, dots, out)
+    return forward_mode(target, args, kwargs, dots) if result is NotImplemented else result
+
+
+def _moving(nodes: list[fx.Node], starts: set[fx.Node]) -> set[fx.Node]:
+    """Nodes whose values move when the values of ``starts`` do."""
+    moving = set(starts)
+    for node in nodes:
+        if node.target not in FIXED and any(source in moving for source in node.all_input_nodes):
+            moving.add(node)
+    return moving
+
+
+def _wanted(nodes: list[fx.Node], moving: set[fx.Node], ends: set[fx.Node]) -> set[fx.Node]:
+    """Nodes whose tangents reach ``ends``."""
+    wanted = set(ends)
+    for node in reversed(nodes):
+        if node in wanted and node in moving and node.op == "call_function":
+            wanted |= set(node.all_input_nodes)
+    return wanted
+
+
+def _last_uses(nodes: list[fx.Node], kept: set[fx.Node]) -> dict[fx.Node, list[fx.Node]]:
+    """For each node, those that nobody reads after it."""
+    last = {source: node for node in nodes for source in (node, *node.all_input_nodes)}
+    dead: dict[fx.Node, list[fx.Node]] = {node: [] for node in nodes}
+    for source, node in last.items():
+        if source not in kept:
+            dead[node].append(source)
+    return dead
+
+
+def _positional(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments in the order of the operation's schema, so that rules find them by position."""
+    args, kwargs = list(node.args), dict(node.kwargs)
+    if isinstance(node.target, torch._ops.OpOverload):
+        for argument in node.target._schema.arguments[len(args) :]:
+            if argument.kwarg_only or not kwargs:
+                break
+            args.append(kwargs.pop(argument.name, argument.default_value))
+    return args, kwargs
+
+
+def _templated(item: Any, slots: dict[fx.Node, int]) -> Any:
+    """Replace nodes by slots, and fx's immutable containers by lists that operations accept."""
+    if isinstance(item, fx.Node):
+        return _Slot(slots[item])
+    if isinstance(item, list | tuple):
+        return [_templated(inner, slots) for inner in item]
+    return item
+
+
+def _filled(item: Any, values: list[Any]) -> Any:
+    if type(item) is _Slot:
+        return values[item.index]
+    return [_filled(inner, values) for inner in item] if type(item) is list else item
+
+
+def _tangent(item: Any, blocks: list[Any]) -> Any:
+    if type(item) is _Slot:
+        return blocks[item.index]
+    if type(item) is list:
+        inner = [_tangent(part, blocks) for part in item]
+        return None if all(part is None for part in inner) else inner
+    return None

@@ -1,0 +1,7 @@
+"""Tangent rules of ATen operations, one file per family."""
+
+from landscape_fast.linearise.rules import bilinear, linear, loss, norm, pointwise
+from landscape_fast.linearise.rules.fallback import forward_mode
+from landscape_fast.linearise.rules.registry import FIXED, RULES
+
+__all__ = ["FIXED", "RULES", "bilinear", "forward_mode", "linear", "loss", "norm", "pointwise"]

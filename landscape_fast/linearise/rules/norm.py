@@ -1,0 +1,145 @@
+"""Normalisation layers, forward and backward, as functions of their input alone.
+
+Mean and inverse deviation are outputs that the backward operation takes back in. They depend on the
+input and their dependence is accounted for there, so their own tangents are not propagated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape_fast.linearise.rules.registry import Tangent, added, rule
+
+aten = torch.ops.aten
+
+
+def _channels(vector: Tensor, dims: int) -> Tensor:
+    """(..., C) to (..., C, 1, 1): a vector per channel against (B, C, H, W)."""
+    return vector.reshape(*vector.shape, *(1,) * (dims - 2))
+
+
+@rule(aten.native_batch_norm.default)
+def _batch_norm(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
+    x, weight, _, mean, var, training, _, eps = args
+    if training:
+        return NotImplemented
+    dims = x.dim()
+    scale = (var + eps).rsqrt()
+    gain = scale if weight is None else scale * weight
+    total = None if dots[0] is None else dots[0] * _channels(gain, dims)
+    if dots[1] is not None:
+        normal = (x - _channels(mean, dims)) * _channels(scale, dims)
+        total = _addcmul(total, normal, _channels(dots[1], dims)[:, None])
+    if dots[2] is not None:
+        shift = _channels(dots[2], dims)[:, None]
+        total = shift.expand(-1, *x.shape) if total is None else total.add_(shift)
+    return total, None, None
+
+
+def _addcmul(total: Tangent, value: Tensor, dot: Tensor) -> Tensor:
+    if total is None:
+        return value * dot
+    return total.addcmul_(value[None], dot)
+
+
+@rule(aten.native_batch_norm_backward.default)
+def _batch_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
+    delta, x, weight, mean, var, _, _, training, eps, mask = args
+    if training:
+        return NotImplemented
+    dims = x.dim()
+    scale = (var + eps).rsqrt()
+    gain = scale if weight is None else scale * weight
+    over = [1, *range(3, dims + 1)]
+    input_dot = weight_dot = bias_dot = None
+    if mask[0]:
+        input_dot = None if dots[0] is None else dots[0] * _channels(gain, dims)
+        if dots[2] is not None:
+            input_dot = _addcmul(input_dot, delta, _channels(dots[2] * scale, dims)[:, None])
+    if mask[1]:
+        if dots[0] is not None:
+            normal = (x - _channels(mean, dims)) * _channels(scale, dims)
+            weight_dot = (dots[0] * normal).sum(over)
+        if dots[1] is not None:
+            weight_dot = added(weight_dot, (dots[1] * delta).sum(over) * scale)
+    if mask[2] and dots[0] is not None:
+        bias_dot = dots[0].sum(over)
+    return input_dot, weight_dot, bias_dot
+
+
+@rule(aten.native_layer_norm.default)
+def _layer_norm(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
+    x, shape, weight, _, _ = args
+    _, mean, inverse = out
+    normal = (x - mean) * inverse
+    total = None
+    if dots[0] is not None:
+        total = _normal_tangent(dots[0], normal, inverse, len(shape))
+        total = total if weight is None else total.mul_(weight)
+    if dots[2] is not None:
+        change = _under(dots[2], x) * normal
+        total = change if total is None else total.add_(change)
+    if dots[3] is not None:
+        shift = _under(dots[3], x)
+        total = shift.expand(-1, *x.shape) if total is None else total.add_(shift)
+    return total, None, None
+
+
+def _normal_tangent(dot: Tensor, normal: Tensor, inverse: Tensor, dims: int) -> Tensor:
+    """Tangent of ``(x - mean) / deviation`` over the last ``dims`` dimensions."""
+    return _centred(dot, normal, dims) * inverse
+
+
+def _centred(block: Tensor, normal: Tensor, dims: int) -> Tensor:
+    """``block`` without its mean and without its component along ``normal``."""
+    over = list(range(-dims, 0))
+    along = (block * normal).mean(over, keepdim=True)
+    return torch.addcmul(block - block.mean(over, keepdim=True), normal, along, value=-1)
+
+
+def _under(dot: Tensor, x: Tensor) -> Tensor:
+    """(K, C) to (K, 1, ..., C): a vector per feature against x (B, ..., C)."""
+    return dot.reshape(len(dot), *(1,) * (x.dim() + 1 - dot.dim()), *dot.shape[1:])
+
+
+@rule(aten.native_layer_norm_backward.default)
+def _layer_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
+    delta, x, shape, mean, inverse, weight, _, mask = args
+    dims = len(shape)
+    over = list(range(-dims, 0))
+    rows = list(range(1, x.dim() + 1 - dims))
+    normal = (x - mean) * inverse
+    normal_dot = None if dots[1] is None else _normal_tangent(dots[1], normal, inverse, dims)
+    input_dot = weight_dot = bias_dot = None
+    if mask[0]:
+        scaled = delta if weight is None else delta * weight
+        scaled_dot = None
+        if dots[0] is not None:
+            scaled_dot = dots[0] if weight is None else dots[0] * weight
+        if dots[5] is not None:
+            scaled_dot = added(_under(dots[5], x) * delta, scaled_dot)
+        if scaled_dot is not None:
+            input_dot = _centred(scaled_dot, normal, dims).mul_(inverse)
+        if normal_dot is not None:
+            along = (scaled * normal).mean(over, keepdim=True)
+            change = (scaled * normal_dot).mean(over, keepdim=True)
+            slope = (dots[1] * normal).mean(over, keepdim=True) * inverse
+            moved = (normal_dot * along).add_(normal * change).mul_(inverse)
+            moved.add_(slope * _input_gradient(scaled, normal, inverse, dims))
+            input_dot = moved.neg_() if input_dot is None else input_dot.sub_(moved)
+    if mask[1]:
+        if dots[0] is not None:
+            weight_dot = (dots[0] * normal).sum(rows)
+        if normal_dot is not None:
+            weight_dot = added(weight_dot, (normal_dot * delta).sum(rows))
+    if mask[2] and dots[0] is not None:
+        bias_dot = dots[0].sum(rows)
+    return input_dot, weight_dot, bias_dot
+
+
+def _input_gradient(scaled: Tensor, normal: Tensor, inverse: Tensor, dims: int) -> Tensor:
+    return _centred(scaled, normal, dims) * inverse

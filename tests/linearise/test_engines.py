@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from networks import LADDER
+from oracles import assert_relative, classification, cut, mlp
+from torch import nn
+
+from landscape_fast.linearise.operators import HessianOperator
+
+CAPTURED = [name for name in LADDER if name != "recurrent"]
+
+
+def pair(make, loader, **options):
+    engines = ("captured", "autograd")
+    return [HessianOperator(make().double(), loader, engine=e, **options) for e in engines]
+
+
+def doubled(batches):
+    return [(x.double(), y) for x, y in batches]
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_the_captured_program_equals_double_backward(name):
+    make, shape = LADDER[name]
+    loader = doubled(cut(classification(40, shape), [33, 7]))
+    captured, plain = pair(make, loader)
+    assert captured.slow_operations == ()
+    for k in (1, 5, 16):  # 16 vectors cut the batch of 33 into pieces
+        v = torch.randn(k, captured.shape[0], dtype=torch.float64)
+        assert_relative(captured(v), plain(v), 1e-12)
+
+
+def test_a_network_that_works_in_place_falls_back_and_says_so():
+    make, shape = LADDER["recurrent"]
+    op = HessianOperator(make(), [classification(4, shape)])
+    assert op.engine == "autograd"
+    assert "works in place" in op.engine_note
+
+
+def test_control_flow_on_data_falls_back_and_says_so():
+    def loss_fn(model, batch):
+        out = model(batch[0])
+        return F.cross_entropy(out if float(out.detach().sum()) > 1e9 else 2 * out, batch[1])
+
+    op = HessianOperator(mlp(), [classification(4)], loss_fn=loss_fn)
+    assert op.engine == "autograd"
+    assert op.engine_note
+
+
+@pytest.mark.parametrize("stop", [lambda x: x.detach(), lambda x: x.data])
+def test_a_stop_gradient_is_noticed_and_double_backward_serves(stop):
+    def loss_fn(model, batch):
+        out = model(batch[0])
+        return F.cross_entropy(out * stop(out).norm(), batch[1])
+
+    op = HessianOperator(mlp(), [classification(4)], loss_fn=loss_fn)
+    assert op.engine == "autograd"
+    assert "differs from double backward" in op.engine_note
+
+
+def test_capture_demanded_but_refused_is_an_error_with_the_reason():
+    make, shape = LADDER["recurrent"]
+    with pytest.raises(ValueError, match="engine='captured' was asked for, but: .*in place"):
+        HessianOperator(make(), [classification(4, shape)], engine="captured")
+    with pytest.raises(ValueError, match="engine must be auto, captured or autograd, got 'fast'"):
+        HessianOperator(mlp(), [classification(4)], engine="fast")
+
+
+def test_a_loss_that_couples_rows_is_not_cut():
+    def loss_fn(model, batch):
+        out = model(batch[0])
+        return (out - out.mean(0)).square().sum(), len(out)
+
+    loader = doubled([classification(40)])
+    captured, plain = pair(mlp, loader, loss_fn=loss_fn)
+    v = torch.randn(16, captured.shape[0], dtype=torch.float64)
+    assert_relative(captured(v), plain(v), 1e-12)
+
+
+def test_a_constant_of_the_batch_is_part_of_the_program():
+    x, y = classification(8)
+    loader = [{"x": x.double(), "y": y, "scale": s} for s in (1.0, 3.0)]
+
+    def loss_fn(model, batch):
+        return batch["scale"] * F.cross_entropy(model(batch["x"]), batch["y"])
+
+    captured, plain = pair(mlp, loader, loss_fn=loss_fn)
+    v = torch.randn(2, captured.shape[0], dtype=torch.float64)
+    assert_relative(captured(v), plain(v), 1e-12)
+
+
+def test_weights_may_change_between_products():
+    model = mlp().double()
+    loader = doubled([classification(8)])
+    captured = HessianOperator(model, loader, engine="captured")
+    v = torch.randn(2, captured.shape[0], dtype=torch.float64)
+    before = captured(v)
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    after = captured(v)
+    assert not torch.allclose(before, after)
+    assert_relative(after, HessianOperator(model, loader, engine="autograd")(v), 1e-12)
+
+
+def test_frozen_parameters_are_constants_of_the_program():
+    def make():
+        model = mlp()
+        model[0].requires_grad_(False)
+        return model
+
+    captured, plain = pair(make, doubled([classification(8)]))
+    v = torch.randn(3, captured.shape[0], dtype=torch.float64)
+    assert captured.shape == (21, 21)
+    assert_relative(captured(v), plain(v), 1e-12)
+
+
+def test_no_parameter_of_the_callers_gains_a_graph():
+    model = nn.Linear(5, 3)
+    HessianOperator(model, [classification(4)])(torch.ones(1, 18))
+    assert model.weight.grad_fn is None
+    assert model.weight.requires_grad
