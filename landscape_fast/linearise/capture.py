@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -59,6 +60,19 @@ class _Summed(nn.Module):
         return self._objective.summed(self.model, batch)
 
 
+def capture_value(
+    inputs: LossInputs, objective: Objective, batch: Any, parameters: int, dtype: torch.dtype | None
+) -> fx.Graph:
+    """Trace the summed loss itself; one placeholder per input, one output.
+
+    Raises:
+        Exception: As :func:`capture_gradient`.
+    """
+    return _traced(
+        lambda values: (inputs.call(objective, batch, values),), inputs, batch, parameters, dtype
+    )
+
+
 def capture_gradient(
     inputs: LossInputs, objective: Objective, batch: Any, parameters: int, dtype: torch.dtype | None
 ) -> fx.Graph:
@@ -78,10 +92,21 @@ def capture_gradient(
         value = inputs.call(objective, batch, values)
         return torch.autograd.grad(value, values[:parameters], allow_unused=True)
 
+    return _traced(gradient, inputs, batch, parameters, dtype)
+
+
+def _traced(
+    function: Callable[[list[Tensor]], tuple[Tensor | None, ...]],
+    inputs: LossInputs,
+    batch: Any,
+    parameters: int,
+    dtype: torch.dtype | None,
+) -> fx.Graph:
     values = inputs.gather(batch, dtype)
+    # Parameters that require grad keep modules off the shortcuts they take without it.
     leaves = [value.clone().requires_grad_() for value in values[:parameters]]
     with torch.enable_grad():
-        graph = make_fx(gradient, tracing_mode="fake")([*leaves, *values[parameters:]]).graph
+        graph = make_fx(function, tracing_mode="fake")([*leaves, *values[parameters:]]).graph
     graph.eliminate_dead_code()
     for node in graph.nodes:
         if _mutates(node):

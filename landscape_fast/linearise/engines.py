@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from landscape_fast.linearise.capture import LossInputs, capture_gradient
+from landscape_fast.linearise.capture import LossInputs, capture_gradient, capture_value
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.program import Program
+from landscape_fast.linearise.quadratic import STOPS, quadratic_forms
 from landscape_fast.linearise.structure import map_tensors, rows, tensors
 
 # Rows times vectors of one pass on a CPU, so that a block of tangents stays in cache. Fixed, not
@@ -43,6 +44,10 @@ class Engine(Protocol):
         """Products (K, *shape) per parameter for vectors given likewise; None is zero."""
         ...
 
+    def quadratic(self, batch: Any, dots: Sequence[Tensor]) -> Tensor:
+        """``v^T S'' v`` for each vector, (K,) float64."""
+        ...
+
 
 class AutogradEngine:
     """Double backward through the model itself."""
@@ -62,6 +67,15 @@ class AutogradEngine:
                 self._objective.summed(self._model, batch), self._parameters, dots
             )
 
+    def quadratic(self, batch: Any, dots: Sequence[Tensor]) -> Tensor:
+        """Inner products of the vectors with their products."""
+        products = self.multiply(batch, dots)
+        total = torch.zeros(len(dots[0]), dtype=torch.float64, device=dots[0].device)
+        for dot, product in zip(dots, products, strict=True):
+            if product is not None:
+                total += (dot.double() * product).flatten(1).sum(1)
+        return total
+
 
 class CapturedEngine:
     """One captured program per batch shape, walked with blocks of tangents."""
@@ -74,6 +88,7 @@ class CapturedEngine:
         self._parameters = len(space.tensors)
         self._inputs = LossInputs(model, space)
         self._programs: dict[Any, Program] = {}
+        self._values: dict[Any, Program] = {}
         self._separable = False
 
     @property
@@ -95,6 +110,16 @@ class CapturedEngine:
             ]
         return total
 
+    def quadratic(self, batch: Any, dots: Sequence[Tensor]) -> Tensor:
+        """Quadratic forms from forward tangents, a cache-sized piece of the batch at a time."""
+        total = torch.zeros(len(dots[0]), dtype=torch.float64, device=dots[0].device)
+        for piece in self._pieces(batch, len(dots[0])):
+            with twice_differentiable(self._model):
+                program = self._value(piece, None)
+            with torch.no_grad():
+                total += quadratic_forms(program, self._inputs.gather(piece), dots)
+        return total
+
     def refusal(self, batch: Any) -> str | None:
         """Why the captured program of ``batch`` must not be used, or None.
 
@@ -114,9 +139,11 @@ class CapturedEngine:
             with torch.enable_grad():
                 value = self._inputs.call(self._objective, few, [*leaves, *values[len(leaves) :]])
             exact = double_backward(value, leaves, dots)
+            value_program = self._value(few, torch.float64)
         with torch.no_grad():
             ours = program.tangents(values, dots)
-        error = _relative_error(ours, exact)
+            forms = quadratic_forms(value_program, values, dots)
+        error = max(_relative_error(ours, exact), _form_error(forms, dots, exact))
         self._separable = self._rows_are_separate(few, leaves)
         if not error <= SEPARATE:
             return f"the captured program differs from double backward by {error:.1e} in float64"
@@ -153,6 +180,13 @@ class CapturedEngine:
             graph = capture_gradient(self._inputs, self._objective, batch, self._parameters, dtype)
             self._programs[key] = Program(graph, self._parameters)
         return self._programs[key]
+
+    def _value(self, batch: Any, dtype: torch.dtype | None) -> Program:
+        key = (repr(map_tensors(_signature, batch)), dtype)
+        if key not in self._values:
+            graph = capture_value(self._inputs, self._objective, batch, self._parameters, dtype)
+            self._values[key] = Program(graph, self._parameters, constants=STOPS)
+        return self._values[key]
 
 
 def double_backward(
@@ -223,6 +257,16 @@ def _signature(leaf: Tensor) -> Any:
 
 def _cut(batch: Any, part: slice) -> Any:
     return map_tensors(lambda leaf: leaf[part] if leaf.dim() else leaf, batch)
+
+
+def _form_error(forms: Tensor, dots: Sequence[Tensor], products: Tangents) -> float:
+    """Error of quadratic forms against products, relative to what rounding of these allows."""
+    exact, scale = torch.zeros_like(forms), torch.zeros_like(forms)
+    for dot, product in zip(dots, products, strict=True):
+        if product is not None:
+            exact += (dot * product).flatten(1).sum(1)
+            scale += (dot * product).abs().flatten(1).sum(1)
+    return float(((forms - exact).abs() / scale.clamp_min(1e-300)).max())
 
 
 def _relative_error(ours: Sequence[Tensor | None], exact: Sequence[Tensor | None]) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -119,20 +118,27 @@ class HessianOperator:
         """
         if isinstance(block, Mapping):
             return self.space.to_dict(self(self.space.to_vector(block)))
-        if block.shape[-1:] != self.shape[1:] or block.dim() > 2:
-            raise ValueError(f"block must be (K, {self.shape[0]}), got {tuple(block.shape)}")
-        rows = block.detach().to(self.device, self.dtype).reshape(-1, self.shape[0])
+        rows = self._rows(block)
         out = torch.zeros_like(rows)
-        self._for_each_batch(lambda _, multiply: out.add_(multiply(rows)))
+        parts, dots = self.space.views(out), self.space.split(rows)
+        with evaluation(self._model):
+            for batch in self._batches:
+                for part, product in zip(parts, self._engine.multiply(batch, dots), strict=True):
+                    if product is not None:
+                        part.add_(product)
         self.products += len(rows)
-        if not torch.isfinite(out).all():
-            raise FloatingPointError("a Hessian product is not finite; see loss, data and dtype")
-        return out.div_(self._normaliser).reshape(block.shape).to(block.dtype)
+        return _finite(out).div_(self._normaliser).reshape(block.shape).to(block.dtype)
 
     def quadratic(self, block: Tensor) -> Tensor:
         """``v^T H v`` for each row v of ``block`` (K, n): (K,) float64, on the block's device."""
-        rows = block.to(self.device, self.dtype).reshape(-1, self.shape[0]).contiguous()
-        return _native.row_dots(rows, self(rows))
+        rows = self._rows(block)
+        total = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
+        dots = self.space.split(rows)
+        with evaluation(self._model):
+            for batch in self._batches:
+                total += self._engine.quadratic(batch, dots)
+        self.products += len(rows)
+        return _finite(total) / self._normaliser
 
     def random_quadratics(self, draws: int, *, seed: int, first: int = 0) -> Tensor:
         """Unbiased estimates of the trace, each from sign vectors drawn anew for every batch.
@@ -151,18 +157,15 @@ class HessianOperator:
         signs = torch.empty(draws, self.shape[0], dtype=self.dtype, device=self.device)
         total = torch.zeros(draws, dtype=torch.float64)
 
-        def add(index: int, multiply: Callable[[Tensor], Tensor]) -> None:
-            for draw in range(draws):
-                # Estimate i owns rows i * batches to (i + 1) * batches: no two share their signs.
-                row = (first + draw) * len(self._batches) + index
-                _native.signs_(signs[draw : draw + 1], seed, first_row=row)
-            total.add_(_native.row_dots(signs, multiply(signs)).cpu())
-
-        self._for_each_batch(add)
+        with evaluation(self._model):
+            for index, batch in enumerate(self._batches):
+                for draw in range(draws):
+                    # Estimate i owns rows i * batches to (i + 1) * batches: none share their signs.
+                    row = (first + draw) * len(self._batches) + index
+                    _native.signs_(signs[draw : draw + 1], seed, first_row=row)
+                total += self._engine.quadratic(batch, self.space.split(signs)).cpu()
         self.products += draws
-        if not torch.isfinite(total).all():
-            raise FloatingPointError("a Hessian product is not finite; see loss, data and dtype")
-        return total / self._normaliser
+        return _finite(total) / self._normaliser
 
     def __matmul__(self, columns: Any) -> Any:
         """``op @ M`` with vectors as the columns of M (n, K), as scipy and curvlinops have it."""
@@ -177,19 +180,10 @@ class HessianOperator:
             shape=self.shape, matvec=self.__matmul__, matmat=self.__matmul__, dtype=kind
         )
 
-    def _for_each_batch(self, use: Callable[[int, Callable[[Tensor], Tensor]], object]) -> None:
-        """Call ``use(index, multiply)`` per batch; ``multiply`` maps a block to ``S_b'' block``."""
-        with evaluation(self._model):
-            for index, batch in enumerate(self._batches):
-                use(index, functools.partial(self._multiply, batch))
-
-    def _multiply(self, batch: Any, block: Tensor) -> Tensor:
-        products = self._engine.multiply(batch, self.space.split(block))
-        out = torch.zeros_like(block)
-        for part, target in zip(products, self.space.views(out), strict=True):
-            if part is not None:
-                target.copy_(part)
-        return out
+    def _rows(self, block: Tensor) -> Tensor:
+        if block.shape[-1:] != self.shape[1:] or block.dim() > 2:
+            raise ValueError(f"block must be (K, {self.shape[0]}), got {tuple(block.shape)}")
+        return block.detach().to(self.device, self.dtype).reshape(-1, self.shape[0])
 
     def _measure_loss(self) -> float:
         """One forward pass: the loss, the normaliser, and a check that a second pass repeats."""
@@ -217,6 +211,12 @@ class HessianOperator:
                 "model is stochastic in evaluation mode: two gradients of one batch differ by "
                 f"{float((one - other).norm() / one.norm()):.1%}; turn off dropout and noise"
             )
+
+
+def _finite(products: Tensor) -> Tensor:
+    if not torch.isfinite(products).all():
+        raise FloatingPointError("a Hessian product is not finite; see loss, data and dtype")
+    return products
 
 
 def _gradient(value: Tensor, parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

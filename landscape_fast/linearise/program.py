@@ -14,18 +14,18 @@ from landscape_fast.linearise.rules import FIXED, RULES, forward_mode
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class Slot:
     """Place of a value among the values of a run."""
 
     index: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """One call of the program."""
 
     target: Any
-    args: list[Any]  # with _Slot for values of earlier steps, also inside lists
+    args: list[Any]  # with Slot for values of earlier steps, also inside lists
     kwargs: dict[str, Any]  # constants: dtypes, layouts
     slot: int
     pushed: bool  # its tangent is wanted and not zero
@@ -38,25 +38,28 @@ class Program:
     Args:
         graph: ATen calls without control flow; its output is a tuple of nodes or None.
         directions: Number of leading placeholders that tangents start from.
+        constants: Operations whose result counts as constant, beside those that are.
 
     Attributes:
         slow: Names of the operations that only the general rule serves.
     """
 
-    def __init__(self, graph: fx.Graph, directions: int) -> None:
+    def __init__(
+        self, graph: fx.Graph, directions: int, constants: frozenset[Any] = frozenset()
+    ) -> None:
         nodes = [node for node in graph.nodes if node.op != "output"]
         outputs = next(node for node in graph.nodes if node.op == "output").args[0]
         slots = {node: index for index, node in enumerate(nodes)}
         inputs = [node for node in nodes if node.op == "placeholder"]
-        moving = _moving(nodes, set(inputs[:directions]))
+        moving = _moving(nodes, set(inputs[:directions]), FIXED | constants)
         pushed = moving & _wanted(nodes, moving, {out for out in outputs if out is not None})
-        self._size = len(nodes)
-        self._inputs = [slots[node] for node in inputs]
-        self._outputs = [slots[out] if out in pushed else None for out in outputs]
+        self.size = len(nodes)
+        self.inputs = [slots[node] for node in inputs]
+        self.outputs = [slots[out] if out in pushed else None for out in outputs]
         dead = _last_uses(nodes, {out for out in outputs if out is not None})
         calls = [node for node in nodes if node.op != "placeholder"]
-        self._steps = [
-            _Step(
+        self.steps = [
+            Step(
                 target=node.target,
                 args=[_templated(item, slots) for item in args],
                 kwargs=kwargs,
@@ -80,24 +83,31 @@ class Program:
         Returns:
             (K, *shape) per output, None where it is zero.
         """
-        values: list[Any] = [None] * self._size
-        blocks: list[Any] = [None] * self._size
-        for slot, value in zip(self._inputs, inputs, strict=True):
-            values[slot] = value
-        for slot, dot in zip(self._inputs, dots, strict=False):
-            blocks[slot] = dot
-        for step in self._steps:
-            args = [_filled(item, values) for item in step.args]
+        values, blocks = start(self, inputs, dots)
+        for step in self.steps:
+            args = [filled(item, values) for item in step.args]
             out = values[step.slot] = step.target(*args, **step.kwargs)
             if step.pushed:
-                dots_of = [_tangent(item, blocks) for item in step.args]
-                blocks[step.slot] = _push(step.target, args, step.kwargs, dots_of, out)
+                dots_of = [tangent_of(item, blocks) for item in step.args]
+                blocks[step.slot] = push(step.target, args, step.kwargs, dots_of, out)
             for slot in step.dead:
                 values[slot] = blocks[slot] = None
-        return [None if slot is None else blocks[slot] for slot in self._outputs]
+        return [None if slot is None else blocks[slot] for slot in self.outputs]
 
 
-def _push(target: Any, args: list[Any], kwargs: dict[str, Any], dots: list[Any], out: Any) -> Any:
+def start(program: Program, inputs: Sequence[Tensor], dots: Sequence[Tensor]) -> tuple[Any, Any]:
+    """Values and tangent blocks of a run before its first step."""
+    values: list[Any] = [None] * program.size
+    blocks: list[Any] = [None] * program.size
+    for slot, value in zip(program.inputs, inputs, strict=True):
+        values[slot] = value
+    for slot, dot in zip(program.inputs, dots, strict=False):
+        blocks[slot] = dot
+    return values, blocks
+
+
+def push(target: Any, args: list[Any], kwargs: dict[str, Any], dots: list[Any], out: Any) -> Any:
+    """Tangent of one call's output from those of its arguments."""
     if all(dot is None for dot in dots):
         return None
     if target is operator.getitem:
@@ -109,11 +119,11 @@ def _push(target: Any, args: list[Any], kwargs: dict[str, Any], dots: list[Any],
     return forward_mode(target, args, kwargs, dots) if result is NotImplemented else result
 
 
-def _moving(nodes: list[fx.Node], starts: set[fx.Node]) -> set[fx.Node]:
+def _moving(nodes: list[fx.Node], starts: set[fx.Node], fixed: frozenset[Any]) -> set[fx.Node]:
     """Nodes whose values move when the values of ``starts`` do."""
     moving = set(starts)
     for node in nodes:
-        if node.target not in FIXED and any(source in moving for source in node.all_input_nodes):
+        if node.target not in fixed and any(source in moving for source in node.all_input_nodes):
             moving.add(node)
     return moving
 
@@ -151,22 +161,24 @@ def _positional(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
 def _templated(item: Any, slots: dict[fx.Node, int]) -> Any:
     """Replace nodes by slots, and fx's immutable containers by lists that operations accept."""
     if isinstance(item, fx.Node):
-        return _Slot(slots[item])
+        return Slot(slots[item])
     if isinstance(item, list | tuple):
         return [_templated(inner, slots) for inner in item]
     return item
 
 
-def _filled(item: Any, values: list[Any]) -> Any:
-    if type(item) is _Slot:
+def filled(item: Any, values: list[Any]) -> Any:
+    """Argument of a call with values in the place of slots."""
+    if type(item) is Slot:
         return values[item.index]
-    return [_filled(inner, values) for inner in item] if type(item) is list else item
+    return [filled(inner, values) for inner in item] if type(item) is list else item
 
 
-def _tangent(item: Any, blocks: list[Any]) -> Any:
-    if type(item) is _Slot:
+def tangent_of(item: Any, blocks: list[Any]) -> Any:
+    """Tangent of an argument; a list of tangents for a list."""
+    if type(item) is Slot:
         return blocks[item.index]
     if type(item) is list:
-        inner = [_tangent(part, blocks) for part in item]
+        inner = [tangent_of(part, blocks) for part in item]
         return None if all(part is None for part in inner) else inner
     return None

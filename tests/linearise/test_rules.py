@@ -38,7 +38,7 @@ def disagreements(target, args, kwargs, dots, ours):
 def checked_rules(monkeypatch, spoil=lambda target, result: result):
     """Run each rule beside forward mode; returns the set of rules seen and those that differ."""
     seen, wrong = set(), set()
-    plain = programs._push
+    plain = programs.push
 
     def push(target, args, kwargs, dots, out):
         result = plain(target, args, kwargs, dots, out)
@@ -49,7 +49,7 @@ def checked_rules(monkeypatch, spoil=lambda target, result: result):
             wrong.update(disagreements(target, args, kwargs, dots, spoil(target, result)))
         return result
 
-    monkeypatch.setattr(programs, "_push", push)
+    monkeypatch.setattr(programs, "push", push)
     return seen, wrong
 
 

@@ -2,6 +2,16 @@
 
 from landscape_fast.linearise.rules import bilinear, linear, loss, norm, pointwise
 from landscape_fast.linearise.rules.fallback import forward_mode
-from landscape_fast.linearise.rules.registry import FIXED, RULES
+from landscape_fast.linearise.rules.registry import FIXED, LINEAR, RULES
 
-__all__ = ["FIXED", "RULES", "bilinear", "forward_mode", "linear", "loss", "norm", "pointwise"]
+__all__ = [
+    "FIXED",
+    "LINEAR",
+    "RULES",
+    "bilinear",
+    "forward_mode",
+    "linear",
+    "loss",
+    "norm",
+    "pointwise",
+]

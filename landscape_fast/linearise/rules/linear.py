@@ -8,33 +8,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape_fast.linearise.rules.registry import RULES, Tangent, broadcast, rule
+from landscape_fast.linearise.rules.registry import Tangent, broadcast, linear
 
 aten = torch.ops.aten
 
 
-@rule(aten.detach.default, aten.alias.default, aten.lift_fresh.default)
+@linear(aten.detach.default, aten.alias.default, aten.lift_fresh.default)
 def _same(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0]
 
 
-@rule(aten.clone.default)
+@linear(aten.clone.default)
 def _copied(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0]
 
 
-@rule(aten.view.default, aten._unsafe_view.default, aten.reshape.default)
+@linear(aten.view.default, aten._unsafe_view.default, aten.reshape.default)
 def _viewed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return None if dots[0] is None else dots[0].reshape(len(dots[0]), *out.shape)
 
 
-@rule(aten.expand.default)
+@linear(aten.expand.default)
 def _expanded(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     dot = dots[0]
     return None if dot is None else broadcast(dot, out.dim()).expand(len(dot), *out.shape)
 
 
-@rule(aten.t.default)
+@linear(aten.t.default)
 def _turned(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0] if dots[0] is None or args[0].dim() < 2 else dots[0].transpose(1, 2)
 
@@ -44,7 +44,7 @@ def _behind(dim: int, dims: int) -> int:
     return dim + 1 if dim >= 0 else dim + dims + 1
 
 
-@rule(aten.transpose.int)
+@linear(aten.transpose.int)
 def _transposed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     dims = args[0].dim()
     if dots[0] is None:
@@ -52,29 +52,29 @@ def _transposed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangen
     return dots[0].transpose(_behind(args[1], dims), _behind(args[2], dims))
 
 
-@rule(aten.permute.default)
+@linear(aten.permute.default)
 def _permuted(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     if dots[0] is None:
         return None
     return dots[0].permute(0, *(_behind(dim, args[0].dim()) for dim in args[1]))
 
 
-@rule(aten.unsqueeze.default)
+@linear(aten.unsqueeze.default)
 def _unsqueezed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return None if dots[0] is None else dots[0].unsqueeze(_behind(args[1], out.dim()))
 
 
-@rule(aten.squeeze.dim, aten.squeeze.default, aten.squeeze.dims)
+@linear(aten.squeeze.dim, aten.squeeze.default, aten.squeeze.dims)
 def _squeezed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return None if dots[0] is None else dots[0].reshape(len(dots[0]), *out.shape)
 
 
-@rule(aten.select.int)
+@linear(aten.select.int)
 def _selected(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return None if dots[0] is None else dots[0].select(_behind(args[1], args[0].dim()), args[2])
 
 
-@rule(aten.sum.dim_IntList)
+@linear(aten.sum.dim_IntList)
 def _summed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     if dots[0] is None:
         return None
@@ -83,7 +83,7 @@ def _summed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0].sum([_behind(dim, args[0].dim()) for dim in dims], kept)
 
 
-@rule(aten.avg_pool2d.default)
+@linear(aten.avg_pool2d.default)
 def _pooled(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     if dots[0] is None:
         return None
@@ -91,7 +91,7 @@ def _pooled(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return unfold_rows(folded, len(dots[0]), out)
 
 
-@rule(aten.avg_pool2d_backward.default)
+@linear(aten.avg_pool2d_backward.default)
 def _pooled_back(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     if dots[0] is None:
         return None
@@ -102,14 +102,14 @@ def _pooled_back(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tange
     )
 
 
-@rule(aten.max_pool2d_with_indices.default)
+@linear(aten.max_pool2d_with_indices.default)
 def _max_pooled(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     values, indices = out
     chosen = indices.flatten(-2).expand(len(dots[0]), *indices.shape[:-2], -1)
     return dots[0].flatten(-2).gather(-1, chosen).reshape(len(dots[0]), *values.shape), None
 
 
-@rule(aten.max_pool2d_with_indices_backward.default)
+@linear(aten.max_pool2d_with_indices_backward.default)
 def _max_pooled_back(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     if dots[0] is None:
         return None
@@ -120,17 +120,17 @@ def _max_pooled_back(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> T
     return flat.scatter_add_(-1, chosen, block.flatten(-2)).reshape(len(block), *out.shape)
 
 
-@rule(aten.mul.Scalar)
+@linear(aten.mul.Scalar)
 def _scaled(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0] * args[1]
 
 
-@rule(aten.div.Scalar)
+@linear(aten.div.Scalar)
 def _divided(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0] / args[1]
 
 
-@rule(aten.cat.default, aten.stack.default)
+@linear(aten.cat.default, aten.stack.default)
 def _joined(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     k = next(len(dot) for dot in dots[0] if dot is not None)
     parts = [
@@ -141,13 +141,13 @@ def _joined(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return (torch.cat if len(parts[0].shape) == out.dim() + 1 else torch.stack)(parts, dim)
 
 
-@rule(aten.masked_fill.Scalar)
+@linear(aten.masked_fill.Scalar)
 def _masked(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     # What is filled in is a constant; the same holds for padding.
     return dots[0].masked_fill(args[1], 0.0)
 
 
-@rule(aten.constant_pad_nd.default)
+@linear(aten.constant_pad_nd.default)
 def _padded(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return aten.constant_pad_nd.default(dots[0], args[1], 0.0)
 
@@ -185,7 +185,7 @@ for _operation in (
     aten.repeat.default,
     aten._adaptive_avg_pool2d.default,
 ):
-    RULES[_operation] = _mapped(_operation)
+    linear(_operation)(_mapped(_operation))
 
 
 def fold_rows(block: Tensor) -> Tensor:

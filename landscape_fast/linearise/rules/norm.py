@@ -78,18 +78,18 @@ def _layer_norm(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     normal = (x - mean) * inverse
     total = None
     if dots[0] is not None:
-        total = _normal_tangent(dots[0], normal, inverse, len(shape))
+        total = normal_tangent(dots[0], normal, inverse, len(shape))
         total = total if weight is None else total.mul_(weight)
     if dots[2] is not None:
-        change = _under(dots[2], x) * normal
+        change = under(dots[2], x) * normal
         total = change if total is None else total.add_(change)
     if dots[3] is not None:
-        shift = _under(dots[3], x)
+        shift = under(dots[3], x)
         total = shift.expand(-1, *x.shape) if total is None else total.add_(shift)
     return total, None, None
 
 
-def _normal_tangent(dot: Tensor, normal: Tensor, inverse: Tensor, dims: int) -> Tensor:
+def normal_tangent(dot: Tensor, normal: Tensor, inverse: Tensor, dims: int) -> Tensor:
     """Tangent of ``(x - mean) / deviation`` over the last ``dims`` dimensions."""
     return _centred(dot, normal, dims) * inverse
 
@@ -101,7 +101,7 @@ def _centred(block: Tensor, normal: Tensor, dims: int) -> Tensor:
     return torch.addcmul(block - block.mean(over, keepdim=True), normal, along, value=-1)
 
 
-def _under(dot: Tensor, x: Tensor) -> Tensor:
+def under(dot: Tensor, x: Tensor) -> Tensor:
     """(K, C) to (K, 1, ..., C): a vector per feature against x (B, ..., C)."""
     return dot.reshape(len(dot), *(1,) * (x.dim() + 1 - dot.dim()), *dot.shape[1:])
 
@@ -113,7 +113,7 @@ def _layer_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> 
     over = list(range(-dims, 0))
     rows = list(range(1, x.dim() + 1 - dims))
     normal = (x - mean) * inverse
-    normal_dot = None if dots[1] is None else _normal_tangent(dots[1], normal, inverse, dims)
+    normal_dot = None if dots[1] is None else normal_tangent(dots[1], normal, inverse, dims)
     input_dot = weight_dot = bias_dot = None
     if mask[0]:
         scaled = delta if weight is None else delta * weight
@@ -121,7 +121,7 @@ def _layer_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> 
         if dots[0] is not None:
             scaled_dot = dots[0] if weight is None else dots[0] * weight
         if dots[5] is not None:
-            scaled_dot = added(_under(dots[5], x) * delta, scaled_dot)
+            scaled_dot = added(under(dots[5], x) * delta, scaled_dot)
         if scaled_dot is not None:
             input_dot = _centred(scaled_dot, normal, dims).mul_(inverse)
         if normal_dot is not None:

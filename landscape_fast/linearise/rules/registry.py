@@ -45,6 +45,16 @@ FIXED = frozenset(
 )
 
 
+# Operations linear in all that moves: their second derivative is zero.
+LINEAR: set[Any] = set()
+
+
+def linear(*operations: Any) -> Callable[[Rule], Rule]:
+    """Register the decorated function as the tangent rule of linear ``operations``."""
+    LINEAR.update(operations)
+    return rule(*operations)
+
+
 def rule(*operations: Any) -> Callable[[Rule], Rule]:
     """Register the decorated function as the tangent rule of ``operations``."""
 

@@ -1,0 +1,221 @@
+"""Second-order terms of operations, contracted with an adjoint: <lambda, D^2 phi[u', u']>.
+
+For a program ``u_j = phi_j(...)`` with adjoints ``lambda_j = dL/du_j``, the second derivative of L
+along one direction is the sum of these terms over the operations. They need forward tangents only:
+no tangent of a backward pass is computed or stored. Operations that are linear in what moves, or
+piecewise linear, contribute nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape_fast.linearise.rules.norm import normal_tangent, under
+from landscape_fast.linearise.rules.pointwise import SMOOTH
+from landscape_fast.linearise.rules.registry import broadcast
+
+aten = torch.ops.aten
+
+# (args, dots, out, adjoint) -> (K,), or None for zero
+Curvature = Callable[[Sequence[Any], Sequence[Any], Any, Tensor], Tensor | None]
+CURVATURES: dict[Any, Curvature] = {}
+
+STRAIGHT = frozenset(
+    {
+        aten.relu.default,
+        aten.leaky_relu.default,
+        aten.hardtanh.default,
+        aten.abs.default,
+        aten.clamp.default,
+        aten.maximum.default,
+        aten.minimum.default,
+        aten.where.self,
+        aten.add.Tensor,
+        aten.sub.Tensor,
+        aten.nll_loss_forward.default,
+        aten.nll_loss2d_forward.default,
+    }
+)
+
+
+def _curvature(*operations: Any) -> Callable[[Curvature], Curvature]:
+    def register(function: Curvature) -> Curvature:
+        CURVATURES.update(dict.fromkeys(operations, function))
+        return function
+
+    return register
+
+
+def _inner(block: Tensor, other: Tensor) -> Tensor:
+    """Sum over all but the probe axis of ``block * other``: (K,) float64."""
+    return (block * other).flatten(1).sum(1, dtype=torch.float64)
+
+
+@_curvature(aten.mul.Tensor)
+def _product(
+    args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor
+) -> Tensor | None:
+    if dots[0] is None or dots[1] is None:
+        return None
+    first, second = (broadcast(dot, out.dim()) for dot in dots[:2])
+    return 2 * _inner(first * second, adjoint)
+
+
+@_curvature(aten.mm.default)
+def _mm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Tensor | None:
+    if dots[0] is None or dots[1] is None:
+        return None
+    # <adjoint, a'_k b'_k> = <a'_k^T adjoint, b'_k>: K folds into the rows of one product.
+    k, _, inner = dots[0].shape
+    folded = dots[0].transpose(0, 1).flatten(1).T @ adjoint
+    return 2 * _inner(dots[1], folded.unflatten(0, (k, inner)))
+
+
+@_curvature(aten.addmm.default)
+def _addmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Tensor | None:
+    return _mm(args[1:], dots[1:], out, adjoint)
+
+
+@_curvature(aten.bmm.default)
+def _bmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Tensor | None:
+    if dots[0] is None or dots[1] is None:
+        return None
+    return 2 * _inner(torch.matmul(dots[0], dots[1]), adjoint)
+
+
+@_curvature(aten.convolution.default)
+def _convolution(
+    args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor
+) -> Tensor | None:
+    if dots[0] is None or dots[1] is None:
+        return None
+    _, weight, _, *geometry = args
+    k = len(dots[0])
+    if geometry[3] or geometry[5] > 1:
+        pairs = zip(dots[0], dots[1], strict=True)
+        images = [aten.convolution.default(one, w, None, *geometry) for one, w in pairs]
+        return 2 * _inner(torch.stack(images), adjoint)
+    # One gradient of a convolution in its weights, K folded into the input channels.
+    outputs, inputs, *window = weight.shape
+    like = weight.new_empty(()).expand(outputs, k * inputs, *window)
+    gradient = aten.convolution_backward.default(
+        adjoint, dots[0].transpose(0, 1).flatten(1, 2), like, None, *geometry, [False, True, False]
+    )[1]
+    return 2 * _inner(dots[1], gradient.unflatten(1, (k, inputs)).transpose(0, 1))
+
+
+@_curvature(aten.native_batch_norm.default)
+def _batch_norm(
+    args: Sequence[Any], dots: Sequence[Any], out: Any, adjoint: Tensor
+) -> Tensor | None:
+    _, _, _, _, var, training, _, eps = args
+    if training:
+        return NotImplemented
+    if dots[0] is None or dots[1] is None:
+        return None
+    over = [1, *range(3, dots[0].dim())]
+    return 2 * _inner((dots[0] * adjoint).sum(over) * (var + eps).rsqrt(), dots[1])
+
+
+@_curvature(aten.native_layer_norm.default)
+def _layer_norm(
+    args: Sequence[Any], dots: Sequence[Any], out: Any, adjoint: Tensor
+) -> Tensor | None:
+    x, shape, weight, _, _ = args
+    _, mean, inverse = out
+    if dots[0] is None:
+        return None
+    over = list(range(-len(shape), 0))
+    normal = (x - mean) * inverse
+    slope = normal_tangent(dots[0], normal, inverse, len(shape))
+    along = (dots[0] * normal).mean(over, keepdim=True)
+    # The second derivative of (x - mean) / deviation along x'.
+    change = (slope * (dots[0] - dots[0].mean(over, keepdim=True))).mean(over, keepdim=True)
+    bend = -inverse * (2 * along * slope + normal * change)
+    total = _inner(bend, adjoint if weight is None else adjoint * weight)
+    return total if dots[2] is None else total + 2 * _inner(slope * under(dots[2], x), adjoint)
+
+
+@_curvature(aten._log_softmax.default)
+def _log_softmax(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Tensor:
+    return -_inner(_variance(dots[0], out.exp(), args[1]), adjoint.sum(args[1], keepdim=True))
+
+
+@_curvature(aten._softmax.default, aten._safe_softmax.default)
+def _softmax(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Tensor:
+    dim = args[1] if args[1] < 0 else args[1] + 1
+    centred = dots[0] - (dots[0] * out).sum(dim, keepdim=True)
+    spread = centred.square()
+    return _inner(out * (spread - (out * spread).sum(dim, keepdim=True)), adjoint)
+
+
+def _variance(block: Tensor, p: Tensor, dim: int) -> Tensor:
+    """Variance of ``block`` under the probabilities ``p`` along the primal's dimension ``dim``."""
+    behind = dim if dim < 0 else dim + 1
+    centred = block - (block * p).sum(behind, keepdim=True)
+    return (centred.square() * p).sum(behind, keepdim=True)
+
+
+def _elementwise(operation: Callable[..., Any]) -> Curvature:
+    def term(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Any:
+        active = [index for index, dot in enumerate(dots) if dot is not None]
+        filled = list(args)
+        with torch.enable_grad():
+            for index in active:
+                filled[index] = args[index].expand(out.shape).detach().requires_grad_()
+            leaves = [filled[index] for index in active]
+            value = operation(*filled)
+            slopes = torch.autograd.grad(
+                value, leaves, torch.ones_like(value), create_graph=True, materialize_grads=True
+            )
+            bends = [
+                torch.autograd.grad(
+                    slope, leaves, torch.ones_like(slope), retain_graph=True, materialize_grads=True
+                )
+                if slope.requires_grad
+                else [torch.zeros_like(leaf) for leaf in leaves]
+                for slope in slopes
+            ]
+        blocks = [broadcast(dots[index], out.dim()) for index in active]
+        total = torch.zeros(len(blocks[0]), dtype=torch.float64, device=out.device)
+        for row, first in zip(bends, blocks, strict=True):
+            for bend, second in zip(row, blocks, strict=True):
+                total = total + _inner(first * second, bend * adjoint)
+        return total
+
+    return term
+
+
+for _operation in SMOOTH:
+    if _operation not in STRAIGHT:
+        CURVATURES[_operation] = _elementwise(_operation)
+
+
+def second_forward_mode(
+    operation: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    dots: Sequence[Any],
+    adjoint: Tensor,
+) -> Tensor:
+    """The term of any operation: forward mode twice along the same direction, mapped over K."""
+    active = [index for index, dot in enumerate(dots) if isinstance(dot, Tensor)]
+
+    def first_output(*values: Tensor) -> Any:
+        filled = list(args)
+        for index, value in zip(active, values, strict=True):
+            filled[index] = value
+        out = operation(*filled, **kwargs)
+        return out if isinstance(out, Tensor) else out[0]
+
+    def bend(*directions: Tensor) -> Any:
+        def slope(*values: Tensor) -> Any:
+            return torch.func.jvp(first_output, values, directions)[1]
+
+        return torch.func.jvp(slope, tuple(args[i] for i in active), directions)[1]
+
+    return _inner(torch.func.vmap(bend)(*(dots[i] for i in active)), adjoint)
