@@ -139,7 +139,7 @@ def phase_probabilities(
         of_pairs = pair_rows.get(cell, np.empty(0, dtype=np.intp))
         i, j = _places(cell, names[at].tolist(), [end[of_pairs].tolist() for end in ends])
         drawn = _draws(cell, len(at), replicates, seed)
-        drawn_pairs = np.where(i == j, 0.0, drawn[:, i] * drawn[:, j])
+        drawn_pairs = drawn[:, i] * drawn[:, j]
         mean_trace = _means(trace[at], drawn)
         values = (
             np.log(np.where(mean_trace > 0.0, mean_trace, np.nan)),

@@ -27,9 +27,11 @@ Array = NDArray[Any]
 Columns = dict[str, Array]
 T = TypeVar("T")
 
-# int() and float() also take "1_000" and "١٢"; a table that holds such text means text.
+# int() and float() also take "1_000", "007" and "١٢"; a table that holds such text means text.
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)", re.ASCII)
-_REAL = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf|nan)", re.ASCII | re.I)
+_REAL = re.compile(
+    r"[+-]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf|nan)", re.ASCII | re.IGNORECASE
+)
 _BOOLEAN = {"true": True, "false": False}
 
 

@@ -107,7 +107,7 @@ def classify(
         raise ValueError("table has no rows")
     column(columns, temperature, argument="temperature")
     named = {"sharpness": sharpness, "connectivity": connectivity, "similarity": similarity}
-    values = np.stack([numbers(columns, column, argument=name) for name, column in named.items()])
+    values = np.stack([numbers(columns, wanted, argument=name) for name, wanted in named.items()])
     values[np.isinf(values)] = np.nan  # a metric that diverged is no measurement either
     usable = _converged(columns, converged)
 

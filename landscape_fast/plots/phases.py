@@ -1,0 +1,140 @@
+"""The phase map: one colour and one name per cell, its certainty, and a legend in words."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+
+from landscape_fast.plots.axes import draw_boundaries, frame, size_in_points
+from landscape_fast.plots.grid import Grid
+
+#: Okabe and Ito's colours, told apart with every common colour vision: sharp phases are warm, flat
+#: ones cool.
+COLOURS = {
+    "I": "#D55E00",
+    "II": "#E69F00",
+    "III": "#0072B2",
+    "IV-A": "#56B4E9",
+    "IV-B": "#009E73",
+    "undecided": "#C8C8C8",
+}
+MEANING = {
+    "I": "sharp, poorly connected",
+    "II": "sharp, well connected",
+    "III": "flat, poorly connected",
+    "IV-A": "flat, connected, dissimilar",
+    "IV-B": "flat, connected, similar",
+    "undecided": "not measured or not converged",
+}
+
+
+def draw_phases(axes: Axes, grid: Grid, *, phase: str, probability: str) -> None:
+    """Draw the phase of every cell; where a probability is known, doubt fades the colour.
+
+    Absent cells stay white, undecided ones are grey and cross-hatched.
+    """
+    frame(axes, grid)
+    axes.patch.set(facecolor="white", hatch=None)
+    axes.set_title("Phases", fontsize=16)
+    axes.tick_params(labelsize=12)
+    phases = grid.names(phase)
+    sure = grid.numbers(probability) if probability in grid else np.full(phases.shape, np.nan)
+    sizes = _font_sizes(axes, grid, lines=2 if np.isfinite(sure).any() else 1)
+    for row, column in np.argwhere(phases != ""):
+        place = row, column
+        _draw_cell(axes, grid, place, phases[place], sure[place], sizes[place])
+    draw_boundaries(axes, grid, phases, width=3.6)
+
+
+def draw_legend(axes: Axes, grid: Grid, *, phase: str, probability: str) -> None:
+    """Explain colours, lines and numbers of the phase map, with the count of each phase."""
+    axes.set_axis_off()
+    phases = grid.names(phase)
+    entries: list[Patch | Line2D] = []
+    for name, colour in COLOURS.items():
+        count = int((phases == name).sum())
+        if name == "undecided" and not count:
+            continue
+        label = f"{name}: {MEANING[name]} ({count})"
+        hatch = "xxx" if name == "undecided" else None
+        entries.append(Patch(facecolor=colour, edgecolor="0.4", hatch=hatch, label=label))
+    solid = Line2D([], [], color="black", linewidth=3.6, label="between sharp and flat")
+    dashed = Line2D([], [], color="black", linewidth=2.2, label="between poorly and well connected")
+    dashed.set_linestyle((0, (3, 1.5)))
+    entries += [solid, dashed]
+    said = _thresholds(grid)
+    if probability in grid:
+        said.append("%: bootstrap replicates in this\nphase, if not all; doubt fades")
+    entries += [Line2D([], [], linestyle="none", label=line) for line in said]
+    axes.legend(
+        handles=entries,
+        loc="center left",
+        fontsize=12,
+        frameon=False,
+        borderaxespad=0.0,
+        handlelength=2.4,
+        labelspacing=0.6,
+    )
+
+
+def _draw_cell(
+    axes: Axes, grid: Grid, place: tuple[int, int], name: str, sure: float, size: float
+) -> None:
+    """One cell: its colour, its name, and how sure it is."""
+    row, column = place
+    x, y = grid.load, grid.temperature
+    colour = _faded(COLOURS[name], 1.0 if np.isnan(sure) else sure)
+    corner = (x.edges[column], y.edges[row])
+    width, height = x.edges[column + 1] - corner[0], y.edges[row + 1] - corner[1]
+    hatch = "xxx" if name == "undecided" else None
+    edge = "0.6" if hatch else "white"
+    axes.add_patch(
+        Rectangle(
+            corner, width, height, facecolor=colour, edgecolor=edge, hatch=hatch, linewidth=0.5
+        )
+    )
+    ink = "black" if np.dot(colour, (0.299, 0.587, 0.114)) > 0.45 else "white"
+    text = "?" if name == "undecided" else name
+    if round(100 * np.nan_to_num(sure, nan=1.0)) < 100 and name != "undecided":
+        text += f"\n{100 * sure:.0f}%"
+    axes.text(
+        x.middles[column], y.middles[row], text, ha="center", va="center", color=ink, fontsize=size
+    )
+
+
+def _faded(colour: str, sure: float) -> NDArray[np.float64]:
+    """``colour`` mixed with white: full at probability 1, nearly white at 0."""
+    strength = 0.2 + 0.8 * sure**2
+    return np.asarray(strength * np.array(to_rgb(colour)) + (1.0 - strength))
+
+
+def _font_sizes(axes: Axes, grid: Grid, *, lines: int) -> NDArray[np.float64]:
+    """(rows, cols) points at which four characters on ``lines`` lines fit each cell.
+
+    One size for all but the cells that are smaller than most.
+    """
+    width, height = size_in_points(axes)
+    across = width * grid.load.shares / 2.8
+    up = height * grid.temperature.shares / (1.35 * lines)
+    usual = np.minimum(min(np.median(across), np.median(up)), 18.0)
+    return np.maximum(np.minimum(np.minimum(across[None], up[:, None]), usual), 4.0)
+
+
+def _thresholds(grid: Grid) -> list[str]:
+    """The thresholds that the table says were used, in words."""
+    said = {
+        "sharpness_threshold": "sharp: log sharpness > {:g}",
+        "connectivity_threshold": "poorly connected: mc < {:g} points",
+        "similarity_threshold": "similar: CKA ≥ {:g}",
+    }
+    lines = []
+    for column, text in said.items():
+        used = np.unique(grid.numbers(column)) if column in grid else np.array([])
+        used = used[np.isfinite(used)]
+        if len(used) == 1:
+            lines.append(text.format(float(f"{used[0]:.4g}")))
+    return lines
