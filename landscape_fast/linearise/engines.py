@@ -22,9 +22,11 @@ from landscape_fast.linearise.program import Program
 from landscape_fast.linearise.quadratic import STOPS, quadratic_forms
 from landscape_fast.linearise.structure import map_tensors, rows, tensors
 
-# Rows times vectors of one pass on a CPU, so that a block of tangents stays in cache. Fixed, not
-# timed: the cut decides the last bits of a sum, and the same call gives the same bits on every run.
-CACHED_ROWS = 128
+# Elements of the largest block of tangents of one pass on a CPU, so that it stays in cache; and rows
+# below which convolutions lose more than the cache gives. Fixed, not timed: the cut decides the last
+# bits of a sum, and the same call gives the same bits on every run.
+CACHED_ELEMENTS = 2**20
+FEWEST_ROWS = 8
 SEPARATE = 1e-10  # relative rounding allowed in float64 where two ways of computing must agree
 
 Tangents = list[Tensor | None]
@@ -90,6 +92,7 @@ class CapturedEngine:
         self._programs: dict[Any, Program] = {}
         self._values: dict[Any, Program] = {}
         self._separable = False
+        self._row_elements = 1  # of the program's largest value
 
     @property
     def slow_operations(self) -> tuple[str, ...]:
@@ -145,6 +148,7 @@ class CapturedEngine:
             forms = quadratic_forms(value_program, values, dots)
         error = max(_relative_error(ours, exact), _form_error(forms, dots, exact))
         self._separable = self._rows_are_separate(few, leaves)
+        self._row_elements = max(1, program.largest // (rows(few) or 1))
         if not error <= SEPARATE:
             return f"the captured program differs from double backward by {error:.1e} in float64"
         return None
@@ -165,7 +169,7 @@ class CapturedEngine:
         return _relative_error(halves, list(whole)) <= SEPARATE
 
     def _pieces(self, batch: Any, k: int) -> Iterator[Any]:
-        count, size = rows(batch), max(8, CACHED_ROWS // k)
+        count, size = rows(batch), max(FEWEST_ROWS, CACHED_ELEMENTS // (k * self._row_elements))
         on_cpu = all(leaf.device.type == "cpu" for leaf in tensors(batch))
         if not self._separable or not on_cpu or count is None or count <= size:
             yield batch

@@ -42,6 +42,7 @@ class Program:
 
     Attributes:
         slow: Names of the operations that only the general rule serves.
+        largest: Elements of the largest value that has a tangent, parameters excepted.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Program:
             for node in calls
             for args, kwargs in [_positional(node)]
         ]
+        self.largest = max((_elements(node) for node in calls if node in pushed), default=1)
         served = (operator.getitem, *RULES)
         self.slow = {str(n.target) for n in calls if n in pushed and n.target not in served}
 
@@ -135,6 +137,11 @@ def _wanted(nodes: list[fx.Node], moving: set[fx.Node], ends: set[fx.Node]) -> s
         if node in wanted and node in moving and node.op == "call_function":
             wanted |= set(node.all_input_nodes)
     return wanted
+
+
+def _elements(node: fx.Node) -> int:
+    value = node.meta.get("val")
+    return value.numel() if isinstance(value, Tensor) else 0
 
 
 def _last_uses(nodes: list[fx.Node], kept: set[fx.Node]) -> dict[fx.Node, list[fx.Node]]:

@@ -7,14 +7,15 @@ from networks import LADDER
 from oracles import assert_relative, classification, cut, mlp
 from torch import nn
 
+from landscape_fast.linearise import engines
 from landscape_fast.linearise.operators import HessianOperator
 
 CAPTURED = [name for name in LADDER if name != "recurrent"]
 
 
 def pair(make, loader, **options):
-    engines = ("captured", "autograd")
-    return [HessianOperator(make().double(), loader, engine=e, **options) for e in engines]
+    names = ("captured", "autograd")
+    return [HessianOperator(make().double(), loader, engine=e, **options) for e in names]
 
 
 def doubled(batches):
@@ -22,12 +23,13 @@ def doubled(batches):
 
 
 @pytest.mark.parametrize("name", CAPTURED)
-def test_the_captured_program_equals_double_backward(name):
+def test_the_captured_program_equals_double_backward(name, monkeypatch):
+    monkeypatch.setattr(engines, "CACHED_ELEMENTS", 300)
     make, shape = LADDER[name]
     loader = doubled(cut(classification(40, shape), [33, 7]))
     captured, plain = pair(make, loader)
     assert captured.slow_operations == ()
-    for k in (1, 5, 16):  # 16 vectors cut the batch of 33 into pieces
+    for k in (1, 5, 16):  # the batch of 33 is cut into pieces
         v = torch.randn(k, captured.shape[0], dtype=torch.float64)
         assert_relative(captured(v), plain(v), 1e-12)
 
@@ -68,7 +70,9 @@ def test_capture_demanded_but_refused_is_an_error_with_the_reason():
         HessianOperator(mlp(), [classification(4)], engine="fast")
 
 
-def test_a_loss_that_couples_rows_is_not_cut():
+def test_a_loss_that_couples_rows_is_not_cut(monkeypatch):
+    monkeypatch.setattr(engines, "CACHED_ELEMENTS", 1)
+
     def loss_fn(model, batch):
         out = model(batch[0])
         return (out - out.mean(0)).square().sum(), len(out)

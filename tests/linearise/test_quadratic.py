@@ -7,6 +7,7 @@ from networks import LADDER
 from oracles import assert_relative, classification, cut, dense_hessian
 from torch import nn
 
+from landscape_fast.linearise import engines
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.rules.curvature import CURVATURES
 
@@ -14,12 +15,13 @@ CAPTURED = [name for name in LADDER if name != "recurrent"]
 
 
 @pytest.mark.parametrize("name", CAPTURED)
-def test_forms_equal_those_of_the_dense_hessian(name):
+def test_forms_equal_those_of_the_dense_hessian(name, monkeypatch):
+    monkeypatch.setattr(engines, "CACHED_ELEMENTS", 300)
     make, shape = LADDER[name]
     x, y = classification(40, shape)
     exact = dense_hessian(make(), lambda model: F.cross_entropy(model(x.double()), y))
     op = HessianOperator(make().double(), cut((x.double(), y), [33, 7]), engine="captured")
-    for k in (1, 5, 16):  # 16 vectors cut the batch of 33 into pieces
+    for k in (1, 5, 16):  # the batch of 33 is cut into pieces
         v = torch.randn(k, op.shape[0], dtype=torch.float64)
         assert_relative(op.quadratic(v), ((v @ exact) * v).sum(1), 1e-11)
     assert op.products == 22
