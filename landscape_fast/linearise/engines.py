@@ -22,9 +22,9 @@ from landscape_fast.linearise.program import Program
 from landscape_fast.linearise.quadratic import STOPS, quadratic_forms
 from landscape_fast.linearise.structure import map_tensors, rows, tensors
 
-# Elements of the largest block of tangents of one pass on a CPU, so that it stays in cache; and rows
-# below which convolutions lose more than the cache gives. Fixed, not timed: the cut decides the last
-# bits of a sum, and the same call gives the same bits on every run.
+# Elements of the largest block of tangents of one pass on a CPU, so that it stays in cache, and the
+# rows below which convolutions lose more than the cache gives. Fixed, not timed: the cut decides
+# the last bits of a sum, and the same call gives the same bits on every run.
 CACHED_ELEMENTS = 2**20
 FEWEST_ROWS = 8
 SEPARATE = 1e-10  # relative rounding allowed in float64 where two ways of computing must agree
