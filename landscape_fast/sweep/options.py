@@ -41,6 +41,14 @@ class HessianOptions(Section):
     max_products: int = Field(default=1000, ge=1)
     seed: Seed = 0
 
+    def of_top_eigs(self) -> dict[str, Any]:
+        """The options on which the eigenvalues depend."""
+        return self.model_dump(exclude={"rtol"})
+
+    def of_trace(self) -> dict[str, Any]:
+        """The options on which the trace depends."""
+        return self.model_dump(exclude={"k", "tol"})
+
 
 class ConnectivityOptions(Section):
     """Mode connectivity; defaults of Yang et al. (2021) but for the start of the bend."""

@@ -96,10 +96,8 @@ def _works(measure: Measure, subjects: tuple[Subject, ...], store: Path) -> Iter
 def _of_one(measure: Measure) -> list[tuple[str, dict[str, Any]]]:
     found: list[tuple[str, dict[str, Any]]] = [("quality_train", {}), ("quality_test", {})]
     if measure.hessian is not None:
-        options = measure.hessian.model_dump(mode="json")
-        only_eigs, only_trace = ("k", "tol"), ("rtol",)
-        found.append(("top_eigs", {k: v for k, v in options.items() if k not in only_trace}))
-        found.append(("trace", {k: v for k, v in options.items() if k not in only_eigs}))
+        found.append(("top_eigs", measure.hessian.of_top_eigs()))
+        found.append(("trace", measure.hessian.of_trace()))
     return found
 
 
