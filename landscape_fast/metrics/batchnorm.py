@@ -1,0 +1,49 @@
+"""Running statistics of normalisation layers, measured for the parameters a model has now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from landscape_fast.linearise.objective import Objective
+from landscape_fast.linearise.structure import rows
+
+
+def recalibrate(model: nn.Module, batches: Iterable[Any], objective: Objective) -> None:
+    """Set running means and variances to their averages over ``batches``.
+
+    One pass in training mode, in which ``model`` is left. Each batch counts by its rows (momentum
+    ``b / (rows so far + b)``), so means are those of the data; variances are averages of the
+    batches' own unbiased variances, for the first layer and, with batch statistics before it, for
+    every later one. Models without running statistics are spared the pass.
+
+    References:
+        Garipov, Izmailov, Podoprikhin, Vetrov and Wilson (2018), arXiv:1802.10026.
+    """
+    layers = [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, _NormBase) and layer.running_mean is not None
+    ]
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+    model.train()
+    seen = 0
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                size = rows(batch) or 1
+                seen += size
+                for layer in layers:
+                    layer.momentum = size / seen
+                objective(model, batch)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
