@@ -9,7 +9,11 @@ from __future__ import annotations
 from importlib.metadata import version as _version
 
 from landscape_fast.linearise.operators import HessianOperator
+from landscape_fast.metrics.connectivity import connectivity
+from landscape_fast.metrics.distance import l2_distance
+from landscape_fast.metrics.quality import quality
 from landscape_fast.metrics.sharpness import spectral_density, top_eigs, trace
+from landscape_fast.metrics.similarity import cka
 from landscape_fast.results import (
     Connectivity,
     Eigenpairs,
@@ -19,6 +23,7 @@ from landscape_fast.results import (
     SpectralDensity,
     Trace,
 )
+from landscape_fast.study.taxonomy import classify
 
 __version__ = _version("landscape_fast")
 
@@ -31,6 +36,11 @@ __all__ = [
     "Similarity",
     "SpectralDensity",
     "Trace",
+    "cka",
+    "classify",
+    "connectivity",
+    "l2_distance",
+    "quality",
     "spectral_density",
     "top_eigs",
     "trace",

@@ -25,14 +25,14 @@ class LossInputs:
 
     def __init__(self, model: nn.Module, space: ParameterSpace) -> None:
         self._model = model
-        self._space = space
         named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        self._others = [name for name in named if name not in set(space.names)]
+        others = (name for name in named if name not in set(space.names))
+        self.names = (*space.names, *others)
 
     def gather(self, batch: Any, dtype: torch.dtype | None = None) -> list[Tensor]:
         """Current values, detached; floating-point ones in ``dtype`` if it is given."""
         named = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
-        values = [named[name] for name in (*self._space.names, *self._others)]
+        values = [named[name] for name in self.names]
         values = [value.detach() for value in (*values, *tensors(batch))]
         if dtype is None:
             return values
@@ -40,7 +40,7 @@ class LossInputs:
 
     def call(self, objective: Objective, batch: Any, values: list[Tensor]) -> Tensor:
         """Summed loss of a batch built like ``batch`` from ``values``."""
-        names = [f"model.{name}" for name in (*self._space.names, *self._others)]
+        names = [f"model.{name}" for name in self.names]
         leaves = iter(values[len(names) :])
         rebuilt = map_tensors(lambda _: next(leaves), batch)
         return functional_call(
@@ -62,7 +62,7 @@ class _Summed(nn.Module):
 
 def capture_value(
     inputs: LossInputs, objective: Objective, batch: Any, parameters: int, dtype: torch.dtype | None
-) -> fx.Graph:
+) -> fx.GraphModule:
     """Trace the summed loss itself; one placeholder per input, one output.
 
     Raises:
@@ -75,7 +75,7 @@ def capture_value(
 
 def capture_gradient(
     inputs: LossInputs, objective: Objective, batch: Any, parameters: int, dtype: torch.dtype | None
-) -> fx.Graph:
+) -> fx.GraphModule:
     """Trace the gradient of the summed loss with respect to the first ``parameters`` inputs.
 
     ``torch.autograd.grad`` is traced rather than ``torch.func.grad``, which refuses autograd
@@ -101,17 +101,17 @@ def _traced(
     batch: Any,
     parameters: int,
     dtype: torch.dtype | None,
-) -> fx.Graph:
+) -> fx.GraphModule:
     values = inputs.gather(batch, dtype)
     # Parameters that require grad keep modules off the shortcuts they take without it.
     leaves = [value.clone().requires_grad_() for value in values[:parameters]]
     with torch.enable_grad():
-        graph = make_fx(function, tracing_mode="fake")([*leaves, *values[parameters:]]).graph
-    graph.eliminate_dead_code()
-    for node in graph.nodes:
+        traced = make_fx(function, tracing_mode="fake")([*leaves, *values[parameters:]])
+    traced.graph.eliminate_dead_code()
+    for node in traced.graph.nodes:
         if _mutates(node):
             raise ValueError(f"the loss works in place ({node.target})")
-    return graph
+    return traced
 
 
 def _mutates(node: fx.Node) -> bool:

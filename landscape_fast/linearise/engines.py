@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from landscape_fast.linearise.capture import LossInputs, capture_gradient, capture_value
+from landscape_fast.linearise.capture import LossInputs
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
-from landscape_fast.linearise.program import Program
-from landscape_fast.linearise.quadratic import STOPS, quadratic_forms
+from landscape_fast.linearise.programs import Programs
+from landscape_fast.linearise.quadratic import quadratic_forms
 from landscape_fast.linearise.structure import map_tensors, rows, tensors
 
 # Elements of the largest block of tangents of one pass on a CPU, so that it stays in cache, and the
@@ -89,22 +89,21 @@ class CapturedEngine:
         self._objective = objective
         self._parameters = len(space.tensors)
         self._inputs = LossInputs(model, space)
-        self._programs: dict[Any, Program] = {}
-        self._values: dict[Any, Program] = {}
+        self._programs = Programs(model, objective, self._inputs, self._parameters)
         self._separable = False
         self._row_elements = 1  # of the program's largest value
 
     @property
     def slow_operations(self) -> tuple[str, ...]:
         """Operations served by the general rule instead of one of their own."""
-        return tuple(sorted({name for program in self._programs.values() for name in program.slow}))
+        return self._programs.slow_operations
 
     def multiply(self, batch: Any, dots: Sequence[Tensor]) -> Tangents:
         """Products with each vector, a cache-sized piece of the batch at a time."""
         total: Tangents = [None] * self._parameters
         for piece in self._pieces(batch, len(dots[0])):
             with twice_differentiable(self._model):
-                program = self._program(piece, None)
+                program = self._programs.find("gradient", piece)
             with torch.no_grad():
                 parts = program.tangents(self._inputs.gather(piece), dots)
             total = [
@@ -118,7 +117,7 @@ class CapturedEngine:
         total = torch.zeros(len(dots[0]), dtype=torch.float64, device=dots[0].device)
         for piece in self._pieces(batch, len(dots[0])):
             with twice_differentiable(self._model):
-                program = self._value(piece, None)
+                program = self._programs.find("value", piece)
             with torch.no_grad():
                 total += quadratic_forms(program, self._inputs.gather(piece), dots)
         return total
@@ -138,11 +137,11 @@ class CapturedEngine:
             for leaf in leaves
         ]
         with twice_differentiable(self._model):
-            program = self._program(few, torch.float64)
+            program = self._programs.find("gradient", few, torch.float64)
             with torch.enable_grad():
                 value = self._inputs.call(self._objective, few, [*leaves, *values[len(leaves) :]])
             exact = double_backward(value, leaves, dots)
-            value_program = self._value(few, torch.float64)
+            value_program = self._programs.find("value", few, torch.float64)
         with torch.no_grad():
             ours = program.tangents(values, dots)
             forms = quadratic_forms(value_program, values, dots)
@@ -176,21 +175,6 @@ class CapturedEngine:
             return
         for start in range(0, count, size):
             yield _cut(batch, slice(start, start + size))
-
-    def _program(self, batch: Any, dtype: torch.dtype | None) -> Program:
-        # Tensors by shape and type, everything else by value: it is a constant of the program.
-        key = (repr(map_tensors(_signature, batch)), dtype)
-        if key not in self._programs:
-            graph = capture_gradient(self._inputs, self._objective, batch, self._parameters, dtype)
-            self._programs[key] = Program(graph, self._parameters)
-        return self._programs[key]
-
-    def _value(self, batch: Any, dtype: torch.dtype | None) -> Program:
-        key = (repr(map_tensors(_signature, batch)), dtype)
-        if key not in self._values:
-            graph = capture_value(self._inputs, self._objective, batch, self._parameters, dtype)
-            self._values[key] = Program(graph, self._parameters, constants=STOPS)
-        return self._values[key]
 
 
 def double_backward(
@@ -253,10 +237,6 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         yield
-
-
-def _signature(leaf: Tensor) -> Any:
-    return tuple(leaf.shape), leaf.dtype
 
 
 def _cut(batch: Any, part: slice) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -80,6 +80,18 @@ class Objective:
         if self._known:
             self._criterion = copy.copy(self._criterion)
             self._criterion.reduction = "sum"
+
+    @property
+    def key(self) -> Hashable:
+        """Tells losses apart that have the same numbers but another form."""
+        if self._loss_fn is not None:
+            return ("loss_fn", self._loss_fn) if isinstance(self._loss_fn, Hashable) else object()
+        if self._known:
+            plain = {k: v for k, v in vars(self._criterion).items() if not k.startswith("_")}
+            return (type(self._criterion), repr(sorted(plain.items())), self.divides)
+        return (
+            (self._criterion, self.divides) if isinstance(self._criterion, Hashable) else object()
+        )
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
         """Return the summed loss (a scalar tensor with its graph) and the count of ``batch``.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator
 from torch import Tensor, nn
 
 from landscape_fast import _native
@@ -16,6 +15,9 @@ from landscape_fast.linearise.engines import choose_engine
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
 from landscape_fast.linearise.state import evaluation, unwrap
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator
 
 
 class HessianOperator:
@@ -175,6 +177,8 @@ class HessianOperator:
 
     def to_scipy(self) -> LinearOperator:
         """This operator for ``scipy.sparse.linalg``: float64 or float32 arrays on the host."""
+        from scipy.sparse.linalg import LinearOperator  # half a second that few callers need
+
         kind = np.float64 if self.dtype == torch.float64 else np.float32
         return LinearOperator(
             shape=self.shape, matvec=self.__matmul__, matmat=self.__matmul__, dtype=kind

@@ -36,7 +36,7 @@ class Program:
     """Tangents of the outputs of a graph along blocks of directions of its first inputs.
 
     Args:
-        graph: ATen calls without control flow; its output is a tuple of nodes or None.
+        traced: ATen calls without control flow; the output is a tuple of nodes or None.
         directions: Number of leading placeholders that tangents start from.
         constants: Operations whose result counts as constant, beside those that are.
 
@@ -46,10 +46,10 @@ class Program:
     """
 
     def __init__(
-        self, graph: fx.Graph, directions: int, constants: frozenset[Any] = frozenset()
+        self, traced: fx.GraphModule, directions: int, constants: frozenset[Any] = frozenset()
     ) -> None:
-        nodes = [node for node in graph.nodes if node.op != "output"]
-        outputs = next(node for node in graph.nodes if node.op == "output").args[0]
+        nodes = [node for node in traced.graph.nodes if node.op != "output"]
+        outputs = next(node for node in traced.graph.nodes if node.op == "output").args[0]
         slots = {node: index for index, node in enumerate(nodes)}
         inputs = [node for node in nodes if node.op == "placeholder"]
         moving = _moving(nodes, set(inputs[:directions]), FIXED | constants)
@@ -58,7 +58,12 @@ class Program:
         self.inputs = [slots[node] for node in inputs]
         self.outputs = [slots[out] if out in pushed else None for out in outputs]
         dead = _last_uses(nodes, {out for out in outputs if out is not None})
-        calls = [node for node in nodes if node.op != "placeholder"]
+        calls = [node for node in nodes if node.op == "call_function"]
+        self.constants = {
+            slots[node]: getattr(traced, str(node.target))
+            for node in nodes
+            if node.op == "get_attr"
+        }
         self.steps = [
             Step(
                 target=node.target,
@@ -74,6 +79,11 @@ class Program:
         self.largest = max((_elements(node) for node in calls if node in pushed), default=1)
         served = (operator.getitem, *RULES)
         self.slow = {str(n.target) for n in calls if n in pushed and n.target not in served}
+
+    @property
+    def has_constants(self) -> bool:
+        """Whether tensors of the traced model are part of the program."""
+        return bool(self.constants)
 
     def tangents(self, inputs: Sequence[Tensor], dots: Sequence[Tensor]) -> list[Tensor | None]:
         """Directional derivatives of the outputs.
@@ -101,7 +111,7 @@ def start(program: Program, inputs: Sequence[Tensor], dots: Sequence[Tensor]) ->
     """Values and tangent blocks of a run before its first step."""
     values: list[Any] = [None] * program.size
     blocks: list[Any] = [None] * program.size
-    for slot, value in zip(program.inputs, inputs, strict=True):
+    for slot, value in (*zip(program.inputs, inputs, strict=True), *program.constants.items()):
         values[slot] = value
     for slot, dot in zip(program.inputs, dots, strict=False):
         blocks[slot] = dot

@@ -1,0 +1,111 @@
+"""Captured programs, made once per structure of a model and shared by all models that have it.
+
+A grid measures hundreds of models that differ in their numbers only. What a trace depends on
+besides numbers is the structure: classes, plain attributes, names, shapes and dtypes. A program
+found under the same structure is still held to double backward by every operator before it is used.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from landscape_fast.linearise.capture import LossInputs, capture_gradient, capture_value
+from landscape_fast.linearise.objective import Objective
+from landscape_fast.linearise.program import Program
+from landscape_fast.linearise.quadratic import STOPS
+from landscape_fast.linearise.structure import map_tensors
+
+Kind = Literal["gradient", "value"]
+
+KEPT = 128  # programs; the least recently used one goes first
+_PLAIN = (int, float, complex, str, bytes, bool, type(None), type, torch.dtype, torch.Size)
+_shared: OrderedDict[Hashable, Program] = OrderedDict()
+
+
+class Programs:
+    """Programs of one model's loss, by kind, batch shape and precision.
+
+    Args:
+        model: The module.
+        objective: The loss.
+        inputs: What the loss reads.
+        directions: Number of leading inputs that are selected parameters.
+    """
+
+    def __init__(
+        self, model: nn.Module, objective: Objective, inputs: LossInputs, directions: int
+    ) -> None:
+        self._objective = objective
+        self._inputs = inputs
+        self._directions = directions
+        self._structure = structure_of(model, (objective.key, inputs.names, directions))
+        self._own: dict[Hashable, Program] = {}
+
+    @property
+    def slow_operations(self) -> tuple[str, ...]:
+        """Operations of the programs in use that only the general rule serves."""
+        return tuple(sorted({name for program in self._own.values() for name in program.slow}))
+
+    def find(self, kind: Kind, batch: Any, dtype: torch.dtype | None = None) -> Program:
+        """Program for ``batch``, captured if it is new; with inputs in ``dtype`` if given."""
+        # Tensors by shape and type, everything else by value: it is a constant of the program.
+        shapes = repr(map_tensors(lambda leaf: (tuple(leaf.shape), leaf.dtype, leaf.device), batch))
+        key = (kind, shapes, dtype)
+        if key not in self._own:
+            self._own[key] = self._from_shared(key, batch)
+        return self._own[key]
+
+    def _from_shared(self, key: tuple[Kind, str, torch.dtype | None], batch: Any) -> Program:
+        kind, _, dtype = key
+        shared = None if self._structure is None else (self._structure, key)
+        if shared is not None and shared in _shared:
+            _shared.move_to_end(shared)
+            return _shared[shared]
+        capture = capture_gradient if kind == "gradient" else capture_value
+        traced = capture(self._inputs, self._objective, batch, self._directions, dtype)
+        constants = frozenset() if kind == "gradient" else STOPS
+        program = Program(traced, self._directions, constants)
+        if shared is not None and not program.has_constants:
+            _shared[shared] = program
+            while len(_shared) > KEPT:
+                _shared.popitem(last=False)
+        return program
+
+
+def structure_of(model: nn.Module, more: Hashable) -> Hashable | None:
+    """All that a trace of ``model`` depends on but numbers; None if that cannot be told."""
+    described: list[Hashable] = [more]
+    for name, module in model.named_modules(remove_duplicate=False):
+        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+            return None
+        attributes = [
+            (key, value)
+            for key, value in vars(module).items()
+            if key != "training" and not key.startswith("_")
+        ]
+        if not all(_is_plain(value) for _, value in attributes):
+            return None
+        described.append((name, type(module), repr(sorted(attributes, key=lambda item: item[0]))))
+    for name, tensor in (
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ):
+        described.append(
+            (name, tuple(tensor.shape), tensor.dtype, tensor.device, tensor.requires_grad)
+        )
+    # Names that share one tensor are part of the structure too.
+    named = list(model.named_parameters(remove_duplicate=False))
+    first: dict[int, str] = {}
+    described.extend((name, first.setdefault(id(tensor), name)) for name, tensor in named)
+    return tuple(described)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return isinstance(value, _PLAIN) or hasattr(value, "__qualname__")  # a function, by identity
