@@ -1,4 +1,5 @@
 // The only file that knows Python functions: view the arguments, allocate, run without the GIL.
+#include "cpu/kernels.h"
 #include "ops.h"
 #include "tensor_view.h"
 
@@ -89,6 +90,17 @@ PYBIND11_MODULE(_C, module) {
     return false;
 #endif
   });
+  // For tests and benchmarks; results do not depend on it.
+  module.def(
+      "select_instruction_set",
+      [](const py::object& name) {
+        const std::string text = name.is_none() ? "" : name.cast<std::string>();
+        if (!cpu::select(name.is_none() ? nullptr : text.c_str())) {
+          throw py::value_error("name must be an instruction set of this processor, got " + text);
+        }
+        return cpu::instruction_set().name;
+      },
+      arg("name"));
   module.def("signs_", bind_signs, arg("out"), arg("seed"), arg("first_row"), arg("first_entry"));
   module.def("normals_", bind_normals, arg("out"), arg("seed"), arg("first_row"),
              arg("first_entry"));

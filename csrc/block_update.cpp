@@ -1,27 +1,27 @@
+#include <vector>
+
+#include "cpu/sweep.h"
 #include "ops.h"
 
 namespace landscape {
 namespace {
 
 template <typename scalar_t>
-void run(const Matrix& y, const Matrix& c, const Matrix& basis) {
-#pragma omp parallel for
-  for (int64_t j = 0; j < y.columns; ++j) {
-    for (int64_t i = 0; i < y.rows; ++i) {
-      double value = y.as<scalar_t>()[i * y.stride + j];
-      for (int64_t l = 0; l < basis.rows; ++l) {
-        value -= c.as<double>()[i * c.stride + l] *
-                 double(basis.as<scalar_t>()[l * basis.stride + j]);
-      }
-      y.as<scalar_t>()[i * y.stride + j] = static_cast<scalar_t>(value);
+void on_cpu(const Matrix& y, const Matrix& c, const Matrix& basis) {
+  for_each_panel(y, cpu::panel_rows(basis.rows), [&](const Matrix& panel, int64_t first) {
+    std::vector<double> adjacent(panel.rows * c.columns);
+    for (int64_t i = 0; i < panel.rows; ++i) {
+      const double* row = c.as<double>() + (first + i) * c.stride;
+      std::copy(row, row + c.columns, adjacent.begin() + i * c.columns);
     }
-  }
+    cpu::sweep<scalar_t>(panel, adjacent.data(), basis, nullptr);
+  });
 }
 
 }  // namespace
 
 void block_update(const Matrix& y, const Matrix& c, const Matrix& basis) {
-  (y.scalar == Scalar::float32 ? run<float> : run<double>)(y, c, basis);
+  (y.scalar == Scalar::float32 ? on_cpu<float> : on_cpu<double>)(y, c, basis);
 }
 
 }  // namespace landscape

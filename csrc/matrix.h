@@ -1,6 +1,7 @@
 // What an operation is given: plain pointers with shapes, already checked.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace landscape {
@@ -26,6 +27,20 @@ struct Matrix {
   scalar_t* as() const {
     return static_cast<scalar_t*>(data);
   }
+
+  Matrix some_rows(int64_t first, int64_t count) const {
+    const int64_t size = scalar == Scalar::float32 ? 4 : 8;
+    return {
+        static_cast<char*>(data) + first * stride * size, count, columns, stride, scalar, device};
+  }
 };
+
+// body(rows first to first + most of m, first) until all rows are through
+template <typename Body>
+void for_each_panel(const Matrix& m, int64_t most, const Body& body) {
+  for (int64_t first = 0; first < m.rows; first += most) {
+    body(m.some_rows(first, std::min(most, m.rows - first)), first);
+  }
+}
 
 }  // namespace landscape

@@ -1,20 +1,27 @@
 #include <vector>
 
+#include "cpu/sweep.h"
 #include "ops.h"
 
 namespace landscape {
+namespace {
+
+template <typename scalar_t>
+void on_cpu(const Matrix& block, const Matrix& basis, double* coefficients) {
+  for_each_panel(block, cpu::panel_rows(basis.rows), [&](const Matrix& panel, int64_t first) {
+    double* total = coefficients + first * basis.rows;
+    std::vector<double> second(panel.rows * basis.rows);
+    cpu::sweep<scalar_t>(panel, nullptr, basis, total);
+    cpu::sweep<scalar_t>(panel, total, basis, second.data());
+    cpu::sweep<scalar_t>(panel, second.data(), basis, nullptr);
+    for (size_t e = 0; e < second.size(); ++e) total[e] += second[e];
+  });
+}
+
+}  // namespace
 
 void orthogonalise(const Matrix& block, const Matrix& basis, double* coefficients) {
-  const int64_t size = block.rows * basis.rows;
-  std::vector<double> second(size);
-  const auto as_matrix = [&](double* data) {
-    return Matrix{data, block.rows, basis.rows, basis.rows, Scalar::float64, block.device};
-  };
-  block_dots(block, basis, coefficients);
-  block_update(block, as_matrix(coefficients), basis);
-  block_dots(block, basis, second.data());
-  block_update(block, as_matrix(second.data()), basis);
-  for (int64_t e = 0; e < size; ++e) coefficients[e] += second[e];
+  (block.scalar == Scalar::float32 ? on_cpu<float> : on_cpu<double>)(block, basis, coefficients);
 }
 
 }  // namespace landscape

@@ -1,16 +1,33 @@
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "cpu/segments.h"
 #include "ops.h"
 
 namespace landscape {
 namespace {
 
 template <typename scalar_t>
-void run(const Matrix& x, const Matrix& y, double* dots) {
-#pragma omp parallel for
+void on_cpu(const Matrix& x, const Matrix& y, double* dots) {
+  const auto dot = cpu::kernels<scalar_t>().dot;
+  const cpu::Segments cut = cpu::segments(x.columns);
+  const auto partial = [&](int64_t i, int64_t s) {
+    const int64_t begin = cut.begin(s);
+    return dot(x.as<scalar_t>() + i * x.stride + begin, y.as<scalar_t>() + i * y.stride + begin,
+               cut.end(s) - begin);
+  };
+  if (cut.count <= 1) {
+    cpu::for_each_task(x.rows, cpu::threads_for(x.rows * x.columns),
+                       [&](int64_t i, int) { dots[i] = partial(i, 0); });
+    return;
+  }
+  std::vector<double> partials(x.rows * cut.count);
+  cpu::for_each_task(
+      x.rows * cut.count, cpu::threads_for(x.rows * x.columns),
+      [&](int64_t task, int) { partials[task] = partial(task / cut.count, task % cut.count); });
   for (int64_t i = 0; i < x.rows; ++i) {
-    const scalar_t* a = x.as<scalar_t>() + i * x.stride;
-    const scalar_t* b = y.as<scalar_t>() + i * y.stride;
     double sum = 0.0;
-    for (int64_t j = 0; j < x.columns; ++j) sum += double(a[j]) * double(b[j]);
+    for (int64_t s = 0; s < cut.count; ++s) sum += partials[i * cut.count + s];
     dots[i] = sum;
   }
 }
@@ -18,7 +35,7 @@ void run(const Matrix& x, const Matrix& y, double* dots) {
 }  // namespace
 
 void row_dots(const Matrix& x, const Matrix& y, double* dots) {
-  (x.scalar == Scalar::float32 ? run<float> : run<double>)(x, y, dots);
+  (x.scalar == Scalar::float32 ? on_cpu<float> : on_cpu<double>)(x, y, dots);
 }
 
 }  // namespace landscape

@@ -35,7 +35,8 @@ py::object torch_attribute(const char* name) { return py::module_::import("torch
 bool is_tensor(py::handle object) {
   PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> type;
   return py::isinstance(
-      object, type.call_once_and_store_result([] { return torch_attribute("Tensor"); }).get_stored());
+      object,
+      type.call_once_and_store_result([] { return torch_attribute("Tensor"); }).get_stored());
 }
 
 // The exchange table of the tensor's type, or null where its torch has none we can read.
@@ -112,7 +113,8 @@ Facts read_facts(const dlpack::ExchangeApi* api, py::handle tensor, const char* 
 
 TensorView view_block(py::handle tensor, const char* name) {
   if (!is_tensor(tensor)) {
-    refuse<py::type_error>(name, "must be a torch.Tensor, got " + text(py::type::handle_of(tensor)));
+    refuse<py::type_error>(name,
+                           "must be a torch.Tensor, got " + text(py::type::handle_of(tensor)));
   }
   const dlpack::ExchangeApi* api = exchange_api(tensor);
   // The exchange table looks through these two, so they are asked for separately.
@@ -127,13 +129,13 @@ TensorView view_block(py::handle tensor, const char* name) {
     refuse<py::type_error>(name, "must be float32 or float64, got " + text(tensor.attr("dtype")));
   }
   if (facts.ndim != 2) {
-    refuse<py::value_error>(name, "must be a block (k, n), got shape " +
-                                      text(py::tuple(tensor.attr("shape"))));
+    refuse<py::value_error>(
+        name, "must be a block (k, n), got shape " + text(py::tuple(tensor.attr("shape"))));
   }
   const int64_t rows = facts.shape[0], columns = facts.shape[1];
   if (columns > 1 && facts.strides[1] != 1) {
-    refuse<py::value_error>(name, "must have contiguous rows, got column stride " +
-                                      std::to_string(facts.strides[1]));
+    refuse<py::value_error>(
+        name, "must have contiguous rows, got column stride " + std::to_string(facts.strides[1]));
   }
   if (rows > 1 && facts.strides[0] < columns) {
     refuse<py::value_error>(name, "must have separate rows, got row stride " +
@@ -141,8 +143,8 @@ TensorView view_block(py::handle tensor, const char* name) {
                                       std::to_string(columns) + " columns");
   }
   if (facts.device_type != dlpack::kCpu && facts.device_type != dlpack::kCuda) {
-    refuse<py::value_error>(name, "must be on the CPU or a CUDA device, got " +
-                                      text(tensor.attr("device")));
+    refuse<py::value_error>(
+        name, "must be on the CPU or a CUDA device, got " + text(tensor.attr("device")));
   }
   if (facts.data == nullptr && rows > 0 && columns > 0) {
     refuse<py::value_error>(name, "has no memory behind it: a fake or meta tensor");
@@ -198,8 +200,7 @@ void require_columns(const TensorView& view, int64_t columns, const char* meanin
 
 void require_float64(const TensorView& view) {
   if (view.matrix.scalar != Scalar::float64) {
-    refuse<py::type_error>(view.name,
-                           "must be float64, got " + text(view.object.attr("dtype")));
+    refuse<py::type_error>(view.name, "must be float64, got " + text(view.object.attr("dtype")));
   }
 }
 
@@ -228,9 +229,9 @@ py::object new_float64(py::handle like, std::initializer_list<int64_t> shape) {
   size_t d = 0;
   for (const int64_t extent : shape) sizes[d++] = extent;
   return like.attr("new_empty")(
-      sizes, py::arg("dtype") = dtype.call_once_and_store_result([] {
-                                       return torch_attribute("float64");
-                                     }).get_stored());
+      sizes,
+      py::arg("dtype") =
+          dtype.call_once_and_store_result([] { return torch_attribute("float64"); }).get_stored());
 }
 
 double* float64_data(const py::object& tensor) {

@@ -1,0 +1,35 @@
+// Compiled once per instruction set; LANDSCAPE_INSTRUCTION_SET names it.
+#include "dots.h"
+#include "probes.h"
+#include "update.h"
+
+#define LANDSCAPE_TEXT(name) #name
+#define LANDSCAPE_NAME(name) LANDSCAPE_TEXT(name)
+
+namespace landscape::cpu {
+namespace {
+
+template <typename scalar_t>
+constexpr Kernels<scalar_t> table() {
+  return {dot<scalar_t>, tile_dots<scalar_t>, tile_update<scalar_t>, fill_row<SignGroup, scalar_t>,
+          fill_row<NormalGroup, scalar_t>};
+}
+
+bool supported() {
+#if defined(__AVX512F__)
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+#elif defined(__AVX2__)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return true;
+#endif
+}
+
+}  // namespace
+
+extern const InstructionSet LANDSCAPE_INSTRUCTION_SET;
+const InstructionSet LANDSCAPE_INSTRUCTION_SET = {LANDSCAPE_NAME(LANDSCAPE_INSTRUCTION_SET),
+                                                  supported, table<float>(), table<double>()};
+
+}  // namespace landscape::cpu

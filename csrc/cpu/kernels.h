@@ -1,0 +1,71 @@
+// Serial loops over one tile or one row, compiled once per instruction set.
+//
+// Sums run in eight lanes (column j goes to lane j mod 8) whatever the width of the hardware's
+// vectors, and lanes are joined by a fixed tree, so results do not depend on the instruction set.
+// One exception: without fused multiply-add (x86 before 2013) a product is rounded before it is
+// added, which changes last bits except in sums of float32 products, exact either way.
+#pragma once
+
+#include <cstdint>
+
+namespace landscape::cpu {
+
+constexpr int64_t kLanes = 8;
+constexpr int64_t kGroupRows = 8;  // rows of a block that are worked on at a time
+
+template <typename scalar_t>
+struct Kernels {
+  // sum_j x[j] y[j] over n columns
+  double (*dot)(const scalar_t* x, const scalar_t* y, int64_t n);
+
+  // sums[i][l][lane] += x[i, j] y[l, j] over a tile of `width` columns, a multiple of kLanes.
+  // x: (k, width); y: (m, width); sums: (k, m, kLanes); packed: room for
+  // (kGroupRows, width)
+  void (*tile_dots)(const scalar_t* x, int64_t x_stride, int64_t k, const scalar_t* y,
+                    int64_t y_stride, int64_t m, int64_t width, double* packed, double* sums);
+
+  // y[i, j] -= sum_l c[i, l] basis[l, j] over a tile of `width` columns, a multiple of kLanes.
+  // y: (k, width); c: (k, m); basis: (m, width); packed: room for
+  // (kGroupRows, width)
+  void (*tile_update)(scalar_t* y, int64_t y_stride, int64_t k, const double* c, int64_t c_stride,
+                      const scalar_t* basis, int64_t basis_stride, int64_t m, int64_t width,
+                      double* packed);
+
+  // `count` entries of row `row`, from entry `entry` on
+  void (*signs)(scalar_t* out, int64_t count, uint64_t seed, uint64_t row, uint64_t entry);
+  void (*normals)(scalar_t* out, int64_t count, uint64_t seed, uint64_t row, uint64_t entry);
+};
+
+struct InstructionSet {
+  const char* name;
+  bool (*supported)();
+  Kernels<float> float32;
+  Kernels<double> float64;
+};
+
+// The widest set that this processor has, unless select() chose another.
+const InstructionSet& instruction_set();
+
+// For tests and benchmarks; null selects the widest again. False where the name is unknown or the
+// processor lacks it.
+bool select(const char* name);
+
+template <typename scalar_t>
+const Kernels<scalar_t>& kernels();
+
+template <>
+inline const Kernels<float>& kernels<float>() {
+  return instruction_set().float32;
+}
+
+template <>
+inline const Kernels<double>& kernels<double>() {
+  return instruction_set().float64;
+}
+
+inline double join_lanes(const double* lanes) {
+  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
+         ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+}  // namespace landscape::cpu
