@@ -2,6 +2,7 @@ import math
 import sys
 import types
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -44,6 +45,16 @@ class Flat(nn.Module):
         return self.linear(inputs.flatten(1))
 
 
+class Drawing(Flat):
+    """Keeps one random number for each batch."""
+
+    drawn: ClassVar[list[float]] = []
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.drawn.append(torch.rand(()).item())
+        return super().forward(inputs)
+
+
 def per_sample(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(outputs, targets, reduction="none")
 
@@ -61,7 +72,8 @@ def one_thread():
 def importable(monkeypatch):
     """Offer this file's callables under an importable name."""
     module = types.ModuleType(MODULE)
-    module.Dropped, module.Flat, module.per_sample = Dropped, Flat, per_sample
+    module.Dropped, module.Flat, module.Drawing = Dropped, Flat, Drawing
+    module.per_sample = per_sample
     monkeypatch.setitem(sys.modules, MODULE, module)
 
 
@@ -154,6 +166,13 @@ def test_an_incomplete_last_batch_counts_by_its_samples_when_it_is_kept(data):
     assert fit(Recipe(**still, batch_size=100), dataset=part).steps == 1
 
 
+def test_random_layers_draw_anew_in_every_step_of_every_epoch(data):
+    Drawing.drawn.clear()
+    recipe = Recipe(**{**SMALL, "model": f"{MODULE}:Drawing", "width": None})
+    steps = fit(recipe, dataset=data).steps
+    assert len(set(Drawing.drawn)) == steps == 88
+
+
 def test_the_checkpoint_rule_decides_the_epoch(data):
     restless = {**SMALL, "lr": 3.0, "lr_decay": 1.0, "epochs": 12}
     lowest = fit(Recipe(**restless), dataset=data)
@@ -198,9 +217,12 @@ def test_a_run_that_diverges_late_keeps_its_best_epoch(data, monkeypatch):
 
 @pytest.mark.parametrize("model", ["small_cnn", f"{MODULE}:Dropped"])
 @pytest.mark.parametrize("killed_after", [1, 3, 4])
-def test_a_killed_run_continues_to_the_same_bits(data, tmp_path, model, killed_after):
+def test_a_killed_run_continues_to_the_same_bits(data, tmp_path, monkeypatch, model, killed_after):
+    # The best epoch is the second, so the weights to keep are not the current ones.
+    monkeypatch.setattr(Recipe, "learning_rate", lambda _, epoch: 0.05 if epoch < 2 else 20.0)
     recipe = Recipe(**{**SMALL, "model": model, "width": None})
     whole = fit(recipe, dataset=data, checkpoint=tmp_path / "whole.pt")
+    assert whole.epoch == 1
     seen = []
 
     def kill(epoch: int, epochs: int, loss: float) -> None:
