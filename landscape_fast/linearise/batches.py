@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -73,14 +74,18 @@ class Batches:
     def _read(self, memory_budget: int | None) -> None:
         host_budget = _free_host_bytes() // 2 if memory_budget is None else memory_budget
         size, fingerprint, length = 0, 0, 0
+        # Hashing costs a pass over the bytes, so it starts only when the data are not kept.
         first_address: int | None = None
         for index, batch in enumerate(self._loader):
             leaves = _checked(batch, index)
             size += sum(leaf.nbytes for leaf in leaves)
             self.samples += rows(batch) or 0
-            fingerprint, length = fingerprint + _fingerprint(batch), length + 1
-            if size > host_budget:
+            length += 1
+            if self._kept is not None and size > host_budget:
+                fingerprint = sum(_fingerprint(kept) for kept in self._kept)
                 self._kept = None
+            if self._kept is None:
+                fingerprint += _fingerprint(batch)
             if self._kept is not None:
                 # A loader may refill one buffer for every batch. The first batch is copied, so a
                 # second one at the same address is recognised before anything is overwritten.
@@ -136,7 +141,13 @@ def _fingerprint(batch: Any) -> int:
 
 
 def _free_host_bytes() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Memory that can be had without swapping, the caches of files included."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+        return int(kilobytes) * 1024
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def _device_budget(device: torch.device, memory_budget: int | None) -> int:
