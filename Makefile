@@ -32,7 +32,7 @@ format: .venv/.lint ## rewrite sources in the project's format
 	$(BIN)/clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 
 bench: $(STAMP) ## time the native operations against plain torch
-	$(BIN)/pytest benchmarks --benchmark-only -o addopts="-ra --import-mode=importlib"
+	$(BIN)/pytest benchmarks --benchmark-only -o python_files="bench_*.py" -o addopts="-ra --import-mode=importlib" --benchmark-columns=median,iqr,rounds
 
 clean: ## remove the environment and what was built; results stay
 	rm -rf .venv build

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from landscape_fast.randomness import kept_random_states
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -37,7 +37,7 @@ def untouched(*models: nn.Module) -> Iterator[None]:
     them.
     """
     with ExitStack() as stack:
-        stack.enter_context(_random_states())
+        stack.enter_context(kept_random_states())
         for model in models:
             stack.enter_context(_model_state(model))
         yield
@@ -49,20 +49,6 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     with untouched(model), torch.inference_mode(False), torch.enable_grad():
         model.eval()
         yield
-
-
-@contextmanager
-def _random_states() -> Iterator[None]:
-    states = (torch.get_rng_state(), np.random.get_state(), random.getstate())
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
 
 
 @contextmanager

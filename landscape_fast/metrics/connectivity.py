@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
-from landscape_fast.linearise.randomness import start_from_seed
 from landscape_fast.linearise.state import untouched, unwrap
 from landscape_fast.metrics.batchnorm import recalibrate
 from landscape_fast.metrics.curve import mode_connectivity
@@ -21,6 +20,7 @@ from landscape_fast.metrics.curve_fit import NetworkOnCurve, fit_bends, starting
 from landscape_fast.metrics.minibatches import Minibatches
 from landscape_fast.metrics.networks import matched_parameters, require_same_rest
 from landscape_fast.metrics.quality import ignored_target, loss_and_accuracy
+from landscape_fast.randomness import start_from_seed
 from landscape_fast.results import Connectivity
 
 

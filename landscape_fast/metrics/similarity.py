@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.linearise.batches import Batches
-from landscape_fast.linearise.randomness import start_from_seed
 from landscape_fast.linearise.state import untouched, unwrap
 from landscape_fast.metrics.minibatches import Minibatches
 from landscape_fast.metrics.networks import common_device
+from landscape_fast.randomness import start_from_seed
 from landscape_fast.results import Similarity
 
 

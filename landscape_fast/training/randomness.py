@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
 import torch
+
+from landscape_fast.randomness import kept_random_states, start_from_seed
 
 _PURPOSES = {"weights": 0, "order": 1, "layers": 2}
 
@@ -36,21 +37,6 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         seed: From :func:`derived_seed`.
         device: Where the random layers run.
     """
-    states = (torch.get_rng_state(), np.random.get_state(), random.getstate())
-    on_cuda = device.type == "cuda"
-    cuda_state = torch.cuda.get_rng_state(device) if on_cuda else None
-    try:
-        # torch.manual_seed would also reseed every other device of the caller.
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        if on_cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+    with kept_random_states():
+        start_from_seed(seed, device)
         yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-        if cuda_state is not None:
-            torch.cuda.set_rng_state(cuda_state, device)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from landscape_fast.linearise.randomness import start_from_seed
 from landscape_fast.linearise.state import untouched
+from landscape_fast.randomness import start_from_seed
 
 
 def draws(seed):

@@ -1,0 +1,131 @@
+"""Products with the Hessian and quadratic forms, per vector, against the plain torch ways.
+
+Time is that of one vector of a block of K = 8 through one batch of 128. Each benchmark asserts first
+that the answers agree; ``extra_info`` holds the paired ratios (ours over theirs).
+
+rebuilt     gradient with its graph, then one double backward: a product as PyHessian makes it
+kept        double backward through a graph that is kept between vectors
+vmap        torch.func.vmap of jvp of grad over the block
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pairing import ratios
+from torch import nn
+from torch.func import functional_call, grad, jvp, vmap
+
+from landscape_fast import HessianOperator
+from landscape_fast.training.models import resnet18
+
+K, BATCH = 8, 128
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(784, 256), nn.Tanh(), nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 10)
+    )
+
+
+def encoder() -> nn.Module:
+    layer = nn.TransformerEncoderLayer(64, 4, 256, dropout=0.0, activation="gelu", batch_first=True)
+    body = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+    return nn.Sequential(body, nn.Flatten(), nn.Linear(64 * 16, 10))
+
+
+PROBLEMS = {
+    "resnet18 width 8": (lambda: resnet18(8), (3, 32, 32)),
+    "resnet18 width 16": (lambda: resnet18(16), (3, 32, 32)),
+    "resnet18 width 64": (lambda: resnet18(64), (3, 32, 32)),
+    "mlp": (mlp, (784,)),
+    "encoder": (encoder, (16, 64)),
+}
+
+
+class Rivals:
+    """The same products in plain torch."""
+
+    def __init__(self, model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
+        self.model, (self.x, self.y) = model, batch
+        self.parameters = dict(model.named_parameters())
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            self.graph = self._gradient()
+
+    def _gradient(self) -> tuple[torch.Tensor, ...]:
+        loss = F.cross_entropy(self.model(self.x), self.y)
+        return torch.autograd.grad(loss, list(self.parameters.values()), create_graph=True)
+
+    def kept(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Double backward through the kept graph."""
+        product = torch.autograd.grad(
+            self.graph, list(self.parameters.values()), parts, retain_graph=True
+        )
+        return torch.cat([part.reshape(-1) for part in product])
+
+    def rebuilt(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """Gradient, then double backward."""
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            product = torch.autograd.grad(self._gradient(), list(self.parameters.values()), parts)
+        return torch.cat([part.reshape(-1) for part in product])
+
+    def vmap(self, block: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Forward over reverse, mapped over the block."""
+
+        def loss(values: dict[str, torch.Tensor]) -> torch.Tensor:
+            return F.cross_entropy(functional_call(self.model, values, (self.x,)), self.y)
+
+        def product(tangent: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return jvp(grad(loss), (self.parameters,), (tangent,))[1]
+
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            return vmap(product)(block)
+
+
+@pytest.fixture(params=PROBLEMS)
+def problem(request):
+    make, shape = PROBLEMS[request.param]
+    torch.manual_seed(0)
+    model = make().eval()
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    batch = torch.randn(BATCH, *shape), torch.randint(10, (BATCH,))
+    op = HessianOperator(model, [batch], engine="captured")
+    return op, Rivals(model, batch), torch.randn(K, op.shape[0])
+
+
+def per_vector(function):
+    """Run ``function`` for K vectors, as long as ours takes for its block."""
+    return lambda: [function(index) for index in range(K)]
+
+
+def test_product(problem, benchmark):
+    op, rivals, v = problem
+    parts = [list(op.space.split(row)) for row in v]
+    ours, plain = op(v), torch.stack([rivals.kept(part) for part in parts])
+    assert (ours - plain).norm() <= 1e-4 * plain.norm()
+    named = op.space.to_dict(v)
+    benchmark.extra_info["ratios"] = ratios(
+        lambda: op(v),
+        {
+            "kept": per_vector(lambda index: rivals.kept(parts[index])),
+            "rebuilt": per_vector(lambda index: rivals.rebuilt(parts[index])),
+            "vmap": lambda: rivals.vmap(named),
+        },
+        rounds=5,
+    )
+    benchmark.pedantic(lambda: op(v), rounds=3)
+
+
+def test_quadratic(problem, benchmark):
+    op, rivals, v = problem
+    parts = [list(op.space.split(row)) for row in v]
+    plain = torch.stack([rivals.kept(part) @ row for part, row in zip(parts, v, strict=True)])
+    assert ((op.quadratic(v) - plain).abs() <= 1e-3 * plain.abs().max()).all()
+    benchmark.extra_info["ratios"] = ratios(
+        lambda: op.quadratic(v),
+        {"rebuilt": per_vector(lambda index: rivals.rebuilt(parts[index]) @ v[index])},
+        rounds=5,
+    )
+    benchmark.pedantic(lambda: op.quadratic(v), rounds=3)
