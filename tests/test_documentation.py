@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +37,13 @@ def test_the_readmes_python_runs():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_readmes_numbers_are_those_of_the_demo_it_shows():
+    tool = runpy.run_path(str(ROOT / "tools" / "readme_demo.py"))
+    demo = json.loads((ROOT / "docs" / "images" / "digits.json").read_text())
+    written = tool["MARKED"].search((ROOT / "README.md").read_text()).group()
+    assert tool["caption"](demo) in written
 
 
 def test_every_make_target_of_the_readme_exists():
