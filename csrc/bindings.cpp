@@ -1,5 +1,6 @@
 // The only file that knows Python functions: view the arguments, allocate, run without the GIL.
 #include "cpu/kernels.h"
+#include "kernels.h"
 #include "ops.h"
 #include "tensor_view.h"
 
@@ -31,9 +32,11 @@ py::object bind_row_dots(const py::object& x, const py::object& y) {
   require_rows(b, a.matrix.rows, "as x has");
   require_columns(b, a.matrix.columns, "as x has");
   py::object dots = new_float64(x, {a.matrix.rows});
+  const py::object scratch = new_float64(x, {row_dots_scratch(a.matrix, b.matrix)});
   double* data = float64_data(dots);
+  double* room = float64_data(scratch);
   const py::gil_scoped_release unlocked;
-  row_dots(a.matrix, b.matrix, data);
+  row_dots(a.matrix, b.matrix, data, room);
   return dots;
 }
 
@@ -42,9 +45,11 @@ py::object bind_block_dots(const py::object& x, const py::object& y) {
   require_same_kind(b, a);
   require_columns(b, a.matrix.columns, "as x has");
   py::object dots = new_float64(x, {a.matrix.rows, b.matrix.rows});
+  const py::object scratch = new_float64(x, {block_dots_scratch(a.matrix, b.matrix)});
   double* data = float64_data(dots);
+  double* room = float64_data(scratch);
   const py::gil_scoped_release unlocked;
-  block_dots(a.matrix, b.matrix, data);
+  block_dots(a.matrix, b.matrix, data, room);
   return dots;
 }
 
@@ -70,9 +75,11 @@ py::object bind_orthogonalise(const py::object& block, const py::object& basis) 
   require_columns(b, a.matrix.columns, "as block has");
   require_disjoint(a, b);
   py::object coefficients = new_float64(block, {a.matrix.rows, b.matrix.rows});
+  const py::object scratch = new_float64(block, {orthogonalise_scratch(a.matrix, b.matrix)});
   double* data = float64_data(coefficients);
+  double* room = float64_data(scratch);
   const py::gil_scoped_release unlocked;
-  orthogonalise(a.matrix, b.matrix, data);
+  orthogonalise(a.matrix, b.matrix, data, room);
   return coefficients;
 }
 
@@ -83,13 +90,7 @@ PYBIND11_MODULE(_C, module) {
   using namespace landscape;
   using py::arg;
   module.doc() = "Native operations; landscape_fast._native documents them.";
-  module.def("has_cuda", [] {
-#ifdef LANDSCAPE_HAS_CUDA
-    return true;
-#else
-    return false;
-#endif
-  });
+  module.def("has_cuda", [] { return cuda::kBuilt; });
   // For tests and benchmarks; results do not depend on it.
   module.def(
       "select_instruction_set",

@@ -1,4 +1,5 @@
 #include "cpu/sweep.h"
+#include "kernels.h"
 #include "ops.h"
 
 namespace landscape {
@@ -13,7 +14,17 @@ void on_cpu(const Matrix& x, const Matrix& y, double* dots) {
 
 }  // namespace
 
-void block_dots(const Matrix& x, const Matrix& y, double* dots) {
+int64_t block_dots_scratch(const Matrix& x, const Matrix& y) {
+  if constexpr (cuda::kBuilt) {
+    if (x.device.cuda) return cuda::block_dots_scratch(x.rows, y.rows, x.columns);
+  }
+  return 0;
+}
+
+void block_dots(const Matrix& x, const Matrix& y, double* dots, double* scratch) {
+  if constexpr (cuda::kBuilt) {
+    if (x.device.cuda) return cuda::block_dots(x, y, dots, scratch);
+  }
   (x.scalar == Scalar::float32 ? on_cpu<float> : on_cpu<double>)(x, y, dots);
 }
 

@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "cpu/sweep.h"
+#include "kernels.h"
 #include "ops.h"
 
 namespace landscape {
@@ -21,6 +22,9 @@ void on_cpu(const Matrix& y, const Matrix& c, const Matrix& basis) {
 }  // namespace
 
 void block_update(const Matrix& y, const Matrix& c, const Matrix& basis) {
+  if constexpr (cuda::kBuilt) {
+    if (y.device.cuda) return cuda::block_update(y, c, basis);
+  }
   (y.scalar == Scalar::float32 ? on_cpu<float> : on_cpu<double>)(y, c, basis);
 }
 

@@ -4,6 +4,9 @@
 // are float64; sums run in an order fixed by the shapes alone, so results are equal to the bit on
 // repeat and for any number of threads. Arguments arrive checked (tensor_view.h); empty ones are
 // allowed. All act on detached data: none is differentiable.
+//
+// CUDA operations run on the stream of their first argument, in scratch of as many float64 as the
+// function named so says (none on the CPU).
 #pragma once
 
 #include "matrix.h"
@@ -18,18 +21,20 @@ void signs(const Matrix& out, uint64_t seed, uint64_t first_row, uint64_t first_
 void normals(const Matrix& out, uint64_t seed, uint64_t first_row, uint64_t first_entry);
 
 // dots[i] = sum_j x[i, j] y[i, j]; x, y: (k, n); dots: (k,)
-void row_dots(const Matrix& x, const Matrix& y, double* dots);
+int64_t row_dots_scratch(const Matrix& x, const Matrix& y);
+void row_dots(const Matrix& x, const Matrix& y, double* dots, double* scratch);
 
 // dots[i, l] = sum_j x[i, j] y[l, j]; x: (k, n); y: (m, n); dots: (k, m)
-void block_dots(const Matrix& x, const Matrix& y, double* dots);
+int64_t block_dots_scratch(const Matrix& x, const Matrix& y);
+void block_dots(const Matrix& x, const Matrix& y, double* dots, double* scratch);
 
 // y[i, j] -= sum_l c[i, l] basis[l, j]; y: (k, n); c: (k, m) float64; basis: (m, n). The sum runs
 // over l in ascending order starting from y; one rounding on store.
 void block_update(const Matrix& y, const Matrix& c, const Matrix& basis);
 
 // Two rounds of  c = block basis^T;  block -= c basis,  equal to the bit to block_dots and
-// block_update called in turn, with the inner two fused so that `basis` is read three times.
-// coefficients: (k, m), the sum of both rounds' c.
-void orthogonalise(const Matrix& block, const Matrix& basis, double* coefficients);
+// block_update called in turn. coefficients: (k, m), the sum of both rounds' c.
+int64_t orthogonalise_scratch(const Matrix& block, const Matrix& basis);
+void orthogonalise(const Matrix& block, const Matrix& basis, double* coefficients, double* scratch);
 
 }  // namespace landscape

@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "cpu/sweep.h"
+#include "kernels.h"
 #include "ops.h"
 
 namespace landscape {
@@ -20,7 +21,19 @@ void on_cpu(const Matrix& block, const Matrix& basis, double* coefficients) {
 
 }  // namespace
 
-void orthogonalise(const Matrix& block, const Matrix& basis, double* coefficients) {
+int64_t orthogonalise_scratch(const Matrix& block, const Matrix& basis) {
+  if constexpr (cuda::kBuilt) {
+    if (block.device.cuda)
+      return cuda::orthogonalise_scratch(block.rows, basis.rows, block.columns);
+  }
+  return 0;
+}
+
+void orthogonalise(const Matrix& block, const Matrix& basis, double* coefficients,
+                   double* scratch) {
+  if constexpr (cuda::kBuilt) {
+    if (block.device.cuda) return cuda::orthogonalise(block, basis, coefficients, scratch);
+  }
   (block.scalar == Scalar::float32 ? on_cpu<float> : on_cpu<double>)(block, basis, coefficients);
 }
 

@@ -1,5 +1,6 @@
 #include "cpu/kernels.h"
-#include "cpu/segments.h"
+#include "cpu/parallel.h"
+#include "kernels.h"
 #include "ops.h"
 
 namespace landscape {
@@ -8,7 +9,7 @@ namespace {
 template <typename scalar_t, typename Fill>
 void fill_block(const Matrix& out, Fill fill, uint64_t seed, uint64_t first_row,
                 uint64_t first_entry) {
-  const cpu::Segments cut = cpu::segments(out.columns);
+  const Segments cut = segments(out.columns, cpu::kMostSegments);
   cpu::for_each_task(
       out.rows * cut.count, cpu::threads_for(out.rows * out.columns), [&](int64_t task, int) {
         const int64_t i = task / cut.count, begin = cut.begin(task % cut.count);
@@ -20,6 +21,9 @@ void fill_block(const Matrix& out, Fill fill, uint64_t seed, uint64_t first_row,
 }  // namespace
 
 void signs(const Matrix& out, uint64_t seed, uint64_t first_row, uint64_t first_entry) {
+  if constexpr (cuda::kBuilt) {
+    if (out.device.cuda) return cuda::signs(out, seed, first_row, first_entry);
+  }
   if (out.scalar == Scalar::float32) {
     fill_block<float>(out, cpu::kernels<float>().signs, seed, first_row, first_entry);
   } else {
@@ -28,6 +32,9 @@ void signs(const Matrix& out, uint64_t seed, uint64_t first_row, uint64_t first_
 }
 
 void normals(const Matrix& out, uint64_t seed, uint64_t first_row, uint64_t first_entry) {
+  if constexpr (cuda::kBuilt) {
+    if (out.device.cuda) return cuda::normals(out, seed, first_row, first_entry);
+  }
   if (out.scalar == Scalar::float32) {
     fill_block<float>(out, cpu::kernels<float>().normals, seed, first_row, first_entry);
   } else {

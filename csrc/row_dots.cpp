@@ -1,7 +1,8 @@
 #include <vector>
 
 #include "cpu/kernels.h"
-#include "cpu/segments.h"
+#include "cpu/parallel.h"
+#include "kernels.h"
 #include "ops.h"
 
 namespace landscape {
@@ -10,7 +11,7 @@ namespace {
 template <typename scalar_t>
 void on_cpu(const Matrix& x, const Matrix& y, double* dots) {
   const auto dot = cpu::kernels<scalar_t>().dot;
-  const cpu::Segments cut = cpu::segments(x.columns);
+  const Segments cut = segments(x.columns, cpu::kMostSegments);
   const auto partial = [&](int64_t i, int64_t s) {
     const int64_t begin = cut.begin(s);
     return dot(x.as<scalar_t>() + i * x.stride + begin, y.as<scalar_t>() + i * y.stride + begin,
@@ -34,7 +35,17 @@ void on_cpu(const Matrix& x, const Matrix& y, double* dots) {
 
 }  // namespace
 
-void row_dots(const Matrix& x, const Matrix& y, double* dots) {
+int64_t row_dots_scratch(const Matrix& x, const Matrix&) {
+  if constexpr (cuda::kBuilt) {
+    if (x.device.cuda) return cuda::row_dots_scratch(x.rows, x.columns);
+  }
+  return 0;
+}
+
+void row_dots(const Matrix& x, const Matrix& y, double* dots, double* scratch) {
+  if constexpr (cuda::kBuilt) {
+    if (x.device.cuda) return cuda::row_dots(x, y, dots, scratch);
+  }
   (x.scalar == Scalar::float32 ? on_cpu<float> : on_cpu<double>)(x, y, dots);
 }
 

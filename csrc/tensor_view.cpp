@@ -3,6 +3,7 @@
 #include <string>
 
 #include "dlpack_abi.h"
+#include "kernels.h"
 
 namespace landscape {
 namespace {
@@ -149,18 +150,16 @@ TensorView view_block(py::handle tensor, const char* name) {
   if (facts.data == nullptr && rows > 0 && columns > 0) {
     refuse<py::value_error>(name, "has no memory behind it: a fake or meta tensor");
   }
-  const bool cuda = facts.device_type == dlpack::kCuda;
-#ifndef LANDSCAPE_HAS_CUDA
-  if (cuda) {
+  const bool on_cuda = facts.device_type == dlpack::kCuda;
+  if (on_cuda && !cuda::kBuilt) {
     throw std::runtime_error(
         std::string(name) +
         " is on a CUDA device and landscape_fast was built without CUDA kernels; with nvcc "
         "installed run `pip install --no-build-isolation --force-reinstall --no-deps "
         "-C cmake.define.LANDSCAPE_CUDA=ON .` in its source folder");
   }
-#endif
-  Device device{cuda, cuda ? facts.device_index : 0,
-                cuda ? current_stream(api, facts.device_index) : nullptr};
+  Device device{on_cuda, on_cuda ? facts.device_index : 0,
+                on_cuda ? current_stream(api, facts.device_index) : nullptr};
   return {tensor, name,
           Matrix{facts.data, rows, columns, rows > 1 ? facts.strides[0] : columns,
                  facts.bits == 32 ? Scalar::float32 : Scalar::float64, device}};

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels.h"
-#include "segments.h"
+#include "parallel.h"
 
 namespace landscape::cpu {
 namespace {
@@ -127,7 +127,7 @@ void sweep(const Matrix& y, const double* c, const Matrix& basis, double* dots) 
     return;
   }
   const Sweep<scalar_t> pass(y, c, basis, dots != nullptr);
-  const Segments cut = segments(y.columns);
+  const Segments cut = segments(y.columns, kMostSegments);
   const int threads = static_cast<int>(std::min<int64_t>(threads_for(size * y.columns), cut.count));
   std::vector<Workspace<scalar_t>> rooms(threads, pass.workspace());
   std::vector<double> partials(dots != nullptr ? cut.count * size : 0);
