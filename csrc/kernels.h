@@ -1,0 +1,30 @@
+// Launchers of the CUDA kernels. Arguments arrive checked and are on one device; work is put on the
+// stream of the first one. `scratch` holds as many float64 as the function before it says: nothing
+// is allocated here, so that a CUDA graph can replay the launches. Contracts are those of ops.h.
+#pragma once
+
+#include "matrix.h"
+
+namespace landscape::cuda {
+
+#ifdef LANDSCAPE_HAS_CUDA
+constexpr bool kBuilt = true;
+#else
+constexpr bool kBuilt = false;  // the functions below are then declared and nowhere called
+#endif
+
+void signs(const Matrix& out, uint64_t seed, uint64_t first_row, uint64_t first_entry);
+void normals(const Matrix& out, uint64_t seed, uint64_t first_row, uint64_t first_entry);
+
+int64_t row_dots_scratch(int64_t k, int64_t n);
+void row_dots(const Matrix& x, const Matrix& y, double* dots, double* scratch);
+
+int64_t block_dots_scratch(int64_t k, int64_t m, int64_t n);
+void block_dots(const Matrix& x, const Matrix& y, double* dots, double* scratch);
+
+void block_update(const Matrix& y, const Matrix& c, const Matrix& basis);
+
+int64_t orthogonalise_scratch(int64_t k, int64_t m, int64_t n);
+void orthogonalise(const Matrix& block, const Matrix& basis, double* coefficients, double* scratch);
+
+}  // namespace landscape::cuda
