@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import math
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landscape_fast.results import Eigenpairs, Quality, SpectralDensity, Trace
-from landscape_fast.store import Store, StoreWriteError, locked
+from landscape_fast.store import Store, StoreProblem, StoreWriteError, locked
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -78,6 +79,15 @@ def test_awkward_tensors_come_back_equal(store):
     saved = SpectralDensity(nodes=nodes, weights=transposed, dimension=3, products=0, samples=0)
     store.save("key", "density", saved)
     assert_same(store.load("key", "density"), saved)
+
+
+def test_lazily_conjugated_tensors_come_back_conjugated(store):
+    values = torch.tensor([1.0 + 2.0j]).conj()
+    assert values.is_conj()
+    store.save("key", "x", Quality(loss=values, accuracy=values.imag, samples=1))
+    found = store.load("key", "x")
+    assert torch.equal(found.loss, torch.tensor([1.0 - 2.0j]))
+    assert torch.equal(found.accuracy, torch.tensor([-2.0]))
 
 
 def test_a_tensor_without_entries_comes_back(store):
@@ -143,7 +153,11 @@ def test_a_newer_result_replaces_an_older_one_and_its_arrays(store):
 
 
 def rewritten(header: bytes, **changes: object) -> bytes:
-    return json.dumps(json.loads(header) | changes).encode()
+    """The header with other entries and the checksum that belongs to them."""
+    body = json.loads(header) | changes
+    del body["sha256"]
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return json.dumps(body | {"sha256": digest}).encode()
 
 
 def fields_changed(header: bytes) -> bytes:
@@ -175,7 +189,13 @@ def test_a_damaged_header_is_reported_and_counts_as_missing(store, damage, caplo
     assert [problem.path for problem in store.problems] == [path]
     assert str(path) in caplog.text
     assert not store.has("key", "top_eigs")
-    assert store.header("key", "top_eigs") is None
+
+
+def test_a_header_alone_is_checked_too(store):
+    path = store.save("key", "trace", 1.0)
+    path.write_bytes(fields_changed(path.read_bytes().replace(b"1.0", b"2.0")))
+    assert store.header("key", "trace") is None
+    assert store.problems == [StoreProblem(path, "the header does not match its checksum")]
 
 
 def flip_a_bit(path: Path) -> None:
@@ -229,9 +249,10 @@ def test_a_header_that_cannot_be_moved_into_place_is_no_result(store, monkeypatc
     def refuse_headers(self: Path, target: Path) -> Path:
         return disk_full() if target.suffix == ".json" else replace(self, target)
 
+    store.save("key", "top_eigs", eigenpairs(1))
     monkeypatch.setattr(Path, "replace", refuse_headers)
     with pytest.raises(StoreWriteError):
-        store.save("key", "top_eigs", eigenpairs())
+        store.save("key", "top_eigs", eigenpairs(2))
     monkeypatch.undo()
     assert store.load("key", "top_eigs") is None
     assert store.problems == []
@@ -253,6 +274,9 @@ def test_leftovers_of_killed_writers_are_ignored_and_removed(store):
     assert list(store) == [("key", "trace")]
     assert store.load("key", "top_eigs") is None
     store.clean()
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "trace.json"]
+    (folder / ".trace.npz.123-abc.tmp").write_text("")
+    store.save("key", "trace", 2.0)
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "trace.json"]
 
 
@@ -280,7 +304,7 @@ import sys, torch
 from landscape_fast.results import Trace
 from landscape_fast.store import Store
 seed = int(sys.argv[2])
-for _ in range(60):
+for _ in range(30):
     Store(sys.argv[1]).save("key", "trace", Trace(
         value=float(seed), stderr=0.0, draws=torch.full((2000,), float(seed)), converged=True,
         products=seed, samples=seed,

@@ -29,7 +29,7 @@ _STYLES = {
 def console() -> Console:
     """The terminal; without one, lines are not folded and carry no colours."""
     found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=160)
+    return found if found.is_terminal else Console(highlight=False, width=1000)
 
 
 @contextmanager

@@ -87,9 +87,15 @@ def test_ctrl_c_leaves_no_worker_behind(tmp_path):
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt_once_started).start()
-    with pytest.raises(KeyboardInterrupt):
-        run_local([errand(tmp_path, "sleep")], errands.perform, Log(), workers=1)
+    start = time.monotonic()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # xdist ignores it
+    try:
+        threading.Thread(target=interrupt_once_started).start()
+        with pytest.raises(KeyboardInterrupt):
+            run_local([errand(tmp_path, "sleep")], errands.perform, Log(), workers=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - start < 30, "it waited for the task"
     assert not alive(int((tmp_path / "sleep").read_text()))
 
 
