@@ -2,8 +2,8 @@
 
     python tools/readme_demo.py results/digits
 
-Copies the figure and what the caption needs to docs/images/ and rewrites the caption between its two
-markers. tests/test_documentation.py holds the README to the copied numbers.
+Copies the figure and what the caption needs to docs/images/ and rewrites the caption between its
+two markers. tests/test_documentation.py holds the README to the copied numbers.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def caption(demo: dict[str, Any]) -> str:
     phases = ", ".join(f"{name} {count}" for name, count in demo["counts"].items() if count)
     thresholds = demo["thresholds"]
     return (
-        f"{demo['models']} trainings; cells per phase: {phases}. Thresholds fixed before the run: log "
-        f"trace {thresholds['sharpness']:g}, connectivity {thresholds['connectivity']:g} points, CKA "
-        f"{thresholds['similarity']:g}. Of {demo['replicates']} bootstrap maps over seeds, "
-        f"{100 * demo['several_phases']:.0f}% show more than one phase."
+        f"{demo['models']} trainings; cells per phase: {phases}. Thresholds fixed before the run: "
+        f"log trace {thresholds['sharpness']:g}, connectivity {thresholds['connectivity']:g} "
+        f"points, CKA {thresholds['similarity']:g}. Of {demo['replicates']} bootstrap maps over "
+        f"seeds, {100 * demo['several_phases']:.0f}% show more than one phase."
     )
 
 
