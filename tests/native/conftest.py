@@ -1,0 +1,139 @@
+"""The CUDA kernels as host code, built once per session, and torch blocks to feed them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from landscape_fast import _native
+
+ROOT = Path(__file__).resolve().parents[2]
+EMULATOR = Path(__file__).resolve().parent / "emulator"
+
+
+class Block(ctypes.Structure):
+    """A 2-D tensor as the C functions of emulator/entry.cpp take it."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("rows", ctypes.c_int64),
+        ("columns", ctypes.c_int64),
+        ("stride", ctypes.c_int64),
+        ("is_float64", ctypes.c_int),
+    )
+
+
+def as_block(tensor: torch.Tensor) -> Block:
+    assert tensor.dim() == 2
+    assert tensor.shape[1] < 2 or tensor.stride(1) == 1
+    is_float64 = tensor.dtype == torch.float64
+    return Block(tensor.data_ptr(), *tensor.shape, tensor.stride(0), is_float64)
+
+
+class Emulated:
+    """The operations of ``_native`` as the CUDA kernels compute them, under a chosen schedule."""
+
+    def __init__(self, library: Path) -> None:
+        self.library = ctypes.CDLL(str(library))
+
+    def schedule(self, *, greedy: bool, seed: int = 0) -> None:
+        self.library.set_schedule(int(greedy), ctypes.c_uint64(seed))
+
+    def call(self, name: str, *arguments: object) -> None:
+        function = getattr(self.library, name)
+        function.restype = ctypes.c_char_p
+        error = function(*arguments)
+        if error is not None:
+            raise RuntimeError(error.decode())
+
+    def signs_(self, out, seed, *, first_row=0, first_entry=0):
+        position = map(ctypes.c_uint64, (seed, first_row, first_entry))
+        self.call("emulated_signs", as_block(out), *position)
+        return out
+
+    def normals_(self, out, seed, *, first_row=0, first_entry=0):
+        position = map(ctypes.c_uint64, (seed, first_row, first_entry))
+        self.call("emulated_normals", as_block(out), *position)
+        return out
+
+    def row_dots(self, x, y):
+        dots = torch.full((x.shape[0],), torch.nan, dtype=torch.float64)
+        self.call("emulated_row_dots", as_block(x), as_block(y), ctypes.c_void_p(dots.data_ptr()))
+        return dots
+
+    def block_dots(self, x, y):
+        dots = torch.full((x.shape[0], y.shape[0]), torch.nan, dtype=torch.float64)
+        self.call("emulated_block_dots", as_block(x), as_block(y), ctypes.c_void_p(dots.data_ptr()))
+        return dots
+
+    def block_update_(self, y, coefficients, basis):
+        self.call("emulated_block_update", *map(as_block, (y, coefficients, basis)))
+        return y
+
+    def orthogonalise_(self, block, basis):
+        total = torch.full((block.shape[0], basis.shape[0]), torch.nan, dtype=torch.float64)
+        self.call(
+            "emulated_orthogonalise",
+            as_block(block),
+            as_block(basis),
+            ctypes.c_void_p(total.data_ptr()),
+        )
+        return total
+
+
+def build(folder: Path, kernels: Path, *sources: Path) -> Path:
+    """Compile ``sources`` as host C++ against the emulator, with the headers of ``kernels``."""
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler to build the emulated kernels with")
+    # -ffp-contract=off is what -fmad=false is to nvcc.
+    flags = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-w", "-x", "c++"]
+    flags += [f"-I{EMULATOR}", f"-I{kernels}"]
+    jobs = []
+    for source in (EMULATOR / "emulator.cpp", *sources):
+        target = folder / f"{source.name}.o"
+        command = [compiler, *flags, "-c", str(source), "-o", str(target)]
+        jobs.append((target, subprocess.Popen(command, stderr=subprocess.PIPE, text=True)))
+    for target, job in jobs:
+        _, errors = job.communicate()
+        assert job.returncode == 0, f"{target.name} did not compile:\n{errors}"
+    library = folder / "kernels.so"
+    objects = [str(target) for target, _ in jobs]
+    subprocess.run([compiler, "-shared", *objects, "-o", str(library)], check=True)
+    return library
+
+
+@pytest.fixture(scope="session")
+def emulated(tmp_path_factory) -> Emulated:
+    """The kernels of csrc/ as they stand."""
+    kernels = ROOT / "csrc"
+    sources = (EMULATOR / "entry.cpp", *sorted(kernels.glob("*.cu")))
+    return Emulated(build(tmp_path_factory.mktemp("emulated"), kernels, *sources))
+
+
+@pytest.fixture(scope="session")
+def build_emulated():
+    """The builder itself, for tests that spoil a kernel first."""
+    return build
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request) -> torch.device:
+    """Each device an operation runs on; CUDA where a device is present and was built for."""
+    if request.param == "cpu":
+        return torch.device("cpu")
+    cuda = request.getfixturevalue("cuda")
+    if not _native.has_cuda():
+        pytest.skip("landscape_fast was built without CUDA kernels")
+    return cuda
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
+def dtype(request) -> torch.dtype:
+    return request.param

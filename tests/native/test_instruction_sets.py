@@ -1,0 +1,72 @@
+"""Every vector unit gives the same answers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from landscape_fast import _C, _native
+
+SHAPES = [(1, 1, 1), (1, 9, 8), (3, 5, 7), (5, 11, 4097), (33, 21, 5003), (1, 40, 30001)]
+
+
+def available() -> list[str]:
+    names = []
+    for name in ("avx512", "avx2", "baseline"):
+        try:
+            names.append(_C.select_instruction_set(name))
+        except ValueError:
+            continue
+    _C.select_instruction_set(None)
+    return names
+
+
+@pytest.fixture(autouse=True)
+def _widest_again():
+    yield
+    _C.select_instruction_set(None)
+
+
+def answers(name: str, dtype: torch.dtype, shape: tuple[int, int, int]) -> dict[str, torch.Tensor]:
+    k, m, n = shape
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(k, n, generator=generator, dtype=dtype)
+    y = torch.randn(k, n, generator=generator, dtype=dtype)
+    basis = torch.randn(m, n, generator=generator, dtype=dtype) / n**0.5
+    c = torch.randn(k, m, generator=generator, dtype=torch.float64)
+    assert _C.select_instruction_set(name) == name
+    return {
+        "signs": _native.signs_(torch.empty(k, n, dtype=dtype), 1, first_entry=77),
+        "normals": _native.normals_(torch.empty(k, n, dtype=dtype), 1, first_entry=77),
+        "row_dots": _native.row_dots(x, y),
+        "block_dots": _native.block_dots(x, basis),
+        "block_update_": _native.block_update_(x.clone(), c, basis),
+    }
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sets_with_fused_multiply_add_agree_to_the_bit(dtype, shape):
+    fused = [name for name in available() if name != "baseline"]
+    if len(fused) < 2:
+        pytest.skip(f"this processor has {fused or 'none'} of avx512 and avx2")
+    first, second = (answers(name, dtype, shape) for name in fused)
+    for name, answer in first.items():
+        assert torch.equal(second[name], answer), name
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_without_it_only_float64_products_round_apart(dtype, shape):
+    plain, widest = answers("baseline", dtype, shape), answers(available()[0], dtype, shape)
+    for name in ("signs", "normals"):
+        assert torch.equal(plain[name], widest[name]), name
+    for name in ("row_dots", "block_dots", "block_update_"):
+        if dtype == torch.float32 and name != "block_update_":
+            assert torch.equal(plain[name], widest[name]), name
+        else:
+            eps = torch.finfo(dtype).eps
+            torch.testing.assert_close(plain[name], widest[name], rtol=4 * eps, atol=1e3 * eps)
+
+
+def test_an_unknown_set_is_refused_by_name():
+    with pytest.raises(ValueError, match="got sse9"):
+        _C.select_instruction_set("sse9")
