@@ -138,6 +138,31 @@ def test_a_failing_task_fails_the_command_and_not_the_others(tmp_path):
     assert "Traceback" in failed[0]["detail"]
 
 
+@pytest.mark.usefixtures("no_worker")
+def test_a_name_that_leads_nowhere_is_one_error_before_any_work(tmp_path):
+    for change, message in (
+        ({"model": "blobs:netwrok"}, "did you mean 'network'?"),
+        ({"data": "blobs:missing"}, "has no 'missing'"),
+        ({"data": "cifar10", "data_options": {"root": str(tmp_path)}}, "no complete CIFAR-10"),
+        ({"loss": "no_such_module:loss"}, "cannot be imported"),
+    ):
+        study = blobs.write_study(tmp_path / "blobs.yaml", **change)
+        result = run("study", study, "--output", tmp_path / "out")
+        assert result.exit_code == 2
+        assert message in result.output
+
+
+def test_a_diverged_training_is_told_and_fails_nothing(tmp_path):
+    grid = {**blobs.study()["grid"], "load": {"knob": "lr", "values": [0.1, 1e30]}, "seeds": [0]}
+    measure = {"hessian": None, "cka": None, "connectivity": None}
+    training = {"epochs": 2, "width": 2}
+    study = blobs.write_study(tmp_path / "s.yaml", grid=grid, measure=measure, training=training)
+    result = run("study", study, "--output", tmp_path / "out", "--workers", 1)
+    assert result.exit_code == 0, result.output
+    assert "training diverged in epoch 1; its cell stays undecided" in result.output
+    assert read_table(tmp_path / "out/runs.csv")["lr"].tolist() == [0.1, 0.1, 1e30, 1e30]
+
+
 def test_a_study_that_is_running_is_left_alone(finished):
     with locked(finished / "out/.lock"):
         result = run("study", finished / "blobs.yaml", "--output", finished / "out")

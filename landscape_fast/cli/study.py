@@ -20,7 +20,7 @@ from landscape_fast.sweep.progress import Progress
 from landscape_fast.sweep.run import Run, run_study
 from landscape_fast.sweep.study_file import read_study
 
-_FAILURES_SHOWN = 10
+_LINES_SHOWN = 10  # of failures, and of notes
 
 
 def run(config: Path, output: Path | None, workers: int | None) -> bool:
@@ -40,8 +40,7 @@ def run(config: Path, output: Path | None, workers: int | None) -> bool:
             return progress[0]
 
         done = run_study(study, output, observe, workers=workers)
-    for problem in done.problems:
-        out.print(f"computed again: {problem}", style="yellow", markup=False)
+    _show_notes(out, done)
     write_atomically(output / "study.yaml", config.read_bytes())
     verdict = judge(study, done.tables, output)
     figures = draw(output / "phases.csv", study.grid.knobs, study.plot, output / "figures")
@@ -137,6 +136,19 @@ def _show(
     out.print(f"time:    {duration(wall)}")
 
 
+def _show_notes(out: Console, done: Run) -> None:
+    """What a reader of the results should know although nothing failed."""
+    lines = [f"computed again: {problem}" for problem in done.problems]
+    for outcome in done.outcomes:
+        lines += [f"{outcome.task.id}: {note}" for note in outcome.notes]
+        if outcome.status == "unusable":
+            lines.append(f"{outcome.task.id}: {outcome.message}; its cell stays undecided")
+    for line in lines[:_LINES_SHOWN]:
+        out.print(line, style="yellow", markup=False)
+    if len(lines) > _LINES_SHOWN:
+        out.print(f"... and {len(lines) - _LINES_SHOWN} more in summary.json", style="yellow")
+
+
 def _show_failures(out: Console, done: Run) -> None:
     if not done.failures:
         return
@@ -146,7 +158,7 @@ def _show_failures(out: Console, done: Run) -> None:
         "run the same command to try them again:",
         style="bold red",
     )
-    for each in done.failures[:_FAILURES_SHOWN]:
+    for each in done.failures[:_LINES_SHOWN]:
         out.print(f"  {each.task.id}: {each.message}", style="red", markup=False)
-    if len(done.failures) > _FAILURES_SHOWN:
-        out.print(f"  ... and {len(done.failures) - _FAILURES_SHOWN} more in summary.json")
+    if len(done.failures) > _LINES_SHOWN:
+        out.print(f"  ... and {len(done.failures) - _LINES_SHOWN} more in summary.json")

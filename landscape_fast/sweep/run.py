@@ -14,7 +14,7 @@ from landscape_fast.sweep.executors.local import run_local
 from landscape_fast.sweep.graph import Observer, Outcome
 from landscape_fast.sweep.plan import Plan, plan
 from landscape_fast.sweep.tables import Tables, gather
-from landscape_fast.sweep.tasks import perform
+from landscape_fast.sweep.tasks import perform, rehearse
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ def run_study(
     Raises:
         ValueError: Another process is running a study in ``output``, or the study asks for
             something impossible.
-        FileNotFoundError: A checkpoint that should be there already is not.
+        FileNotFoundError: Data, or a checkpoint that should be there already, is not.
+        ImportError: A library that the data or the model needs is not installed.
         OSError: The disk is full or read-only; finished results are kept.
     """
     start = seconds()
@@ -60,6 +61,8 @@ def run_study(
         store = Store(output / "results")
         store.clean()
         todo = plan(study, output, store)
+        if todo.tasks:
+            rehearse(todo.subjects[0])
         outcomes = run_local(todo.tasks, perform, observe(todo), workers=workers)
         tables = gather(todo, store)
     return Run(

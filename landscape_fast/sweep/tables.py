@@ -36,8 +36,8 @@ def gather(plan: Plan, store: Store) -> Tables:
 
     A cell's values are means over its runs or pairs, leaving out those that are not finite, with
     standard deviations (n - 1) beside them; logarithms are natural and of the mean. Its column
-    ``converged`` says that every measurement is there and within its tolerance, and that no
-    training diverged.
+    ``converged`` says that every measurement is there and within its tolerance; those of a model
+    whose training diverged are not there.
     """
     results: dict[tuple[str, ...], dict[str, Any]] = {}
     for work in plan.works:
@@ -142,12 +142,9 @@ def _cell(runs: list[Row], pairs: list[Row]) -> Row:
 
 
 def _sound(found: dict[str, Any]) -> bool:
-    """Whether every measurement asked for is there, converged, of a training that did not fail."""
+    """Whether everything asked for is there and converged; a diverged model has no measurements."""
     return all(
-        result is not None
-        and getattr(result, "converged", True)
-        and not getattr(result, "diverged", False)
-        for result in found.values()
+        result is not None and getattr(result, "converged", True) for result in found.values()
     )
 
 

@@ -84,6 +84,15 @@ def perform(work: Work) -> None:
         raise UnusableError(f"training diverged in epoch {len(result.losses)}")
 
 
+def rehearse(subject: Subject) -> None:
+    """Read the data and build the model of a subject, without training or measuring.
+
+    A wrong path or name then is one error before any work begins, not one for each task.
+    """
+    subject.recipe.build_model(subject.recipe.load_dataset(_clean_data(subject)))
+    build_loss(subject.recipe.loss)
+
+
 def _train(work: Work) -> Training:
     """Train a model into its checkpoint, or continue where that stopped."""
     (subject,) = work.subjects

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from landscape_fast.metrics.connectivity import connectivity
+from landscape_fast.metrics.quality import quality
 from landscape_fast.metrics.sharpness import top_eigs
 from landscape_fast.store import Store
 from landscape_fast.sweep.config import Study
@@ -151,6 +152,12 @@ def test_measurements_are_those_of_the_public_functions(finished):
     curve = store.load(*results[(one, other), "connectivity"])
     again = connectivity(*models, data.batches("train", 512), epochs=1)
     assert curve.value == pytest.approx(again.value)
+    for part in ("train", "test"):
+        stored = store.load(*results[(one,), f"quality_{part}"])
+        assert stored == quality(models[0], data.batches(part, 512))
+    tables = gather(found, store)
+    assert tables.pairs[0]["curve_length"] == pytest.approx(float(again.lengths.sum()))
+    assert tables.runs[0]["test_loss"] == stored.loss
 
 
 def test_a_corrupt_result_is_reported_and_computed_again(folder):
@@ -224,9 +231,13 @@ def test_an_unconverged_result_is_kept_and_marks_its_cell(folder):
     assert all(math.isfinite(row["log_hessian_trace"]) for row in tables.cells)
 
 
-def test_a_missing_result_marks_its_cell_and_leaves_the_rest(folder):
+@pytest.mark.parametrize(
+    "metric", ["train", "quality_test", "trace", "l2_distance", "connectivity"]
+)
+def test_a_missing_result_marks_its_cell_and_leaves_the_rest(folder, metric):
     found = planned(folder)
-    Store(folder / "results").delete(found.works[8].key, found.works[8].name)
+    work = next(work for work in found.works if work.metric == metric)
+    Store(folder / "results").delete(work.key, work.name)
     cells = gather(found, Store(folder / "results")).cells
     assert [cell["converged"] for cell in cells].count(False) == 1
 
