@@ -48,7 +48,7 @@ def main(directory: Path) -> None:
     (IMAGES / "digits.json").write_text(json.dumps(demo, indent=1) + "\n")
     shutil.copyfile(directory / "figures" / "panels.png", IMAGES / "digits.png")
     page = ROOT / "README.md"
-    page.write_text(MARKED.sub(rf"\1{caption(demo)}\2", page.read_text()))
+    page.write_text(MARKED.sub(rf"\g<1>{caption(demo)}\g<2>", page.read_text()))
 
 
 if __name__ == "__main__":
