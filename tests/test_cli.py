@@ -141,7 +141,7 @@ def test_a_failing_task_fails_the_command_and_not_the_others(tmp_path):
 @pytest.mark.usefixtures("no_worker")
 def test_a_name_that_leads_nowhere_is_one_error_before_any_work(tmp_path):
     for change, message in (
-        ({"model": "blobs:netwrok"}, "did you mean 'network'?"),
+        ({"model": "blobs:netwrk"}, "did you mean 'network'?"),
         ({"data": "blobs:missing"}, "has no 'missing'"),
         ({"data": "cifar10", "data_options": {"root": str(tmp_path)}}, "no complete CIFAR-10"),
         ({"loss": "no_such_module:loss"}, "cannot be imported"),
@@ -171,9 +171,9 @@ def test_a_study_that_is_running_is_left_alone(finished):
 
 
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path):
-    study = blobs.write_study(tmp_path / "blobs.yaml", clasify={})
+    study = blobs.write_study(tmp_path / "blobs.yaml", classifi={})
     for arguments, message in (
-        (["study", study], "unknown key 'clasify'; did you mean 'classify'?"),
+        (["study", study], "unknown key 'classifi'; did you mean 'classify'?"),
         (["study", tmp_path / "none.yaml"], "there is no study file"),
         (["classify", tmp_path / "none.csv"], "there is no table at"),
         (["plot", tmp_path], "holds no phases.csv"),
@@ -287,7 +287,7 @@ def test_measure_refuses_what_does_not_fit(finished):
     for arguments, message in (
         (["--width", 3], "does not fit the model"),
         (["--width", 2, "--metrics", "qality"], "did you mean 'quality'?"),
-        (["--width", 2, "--data-option", "sampels=3"], "did you mean 'samples'?"),
+        (["--width", 2, "--data-option", "samplez=3"], "did you mean 'samples'?"),
         (["--width", 2, "--data-option", "samples"], "must look like KEY=VALUE"),
     ):
         result = run(*base, *arguments)

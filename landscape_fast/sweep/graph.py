@@ -78,10 +78,10 @@ class Schedule:
         self._waits = {
             task.id: {need for need in task.needs if need in self._tasks} for task in tasks
         }
-        self._dependants: dict[str, list[str]] = {}
+        self._dependents: dict[str, list[str]] = {}
         for task in tasks:
             for need in self._waits[task.id]:
-                self._dependants.setdefault(need, []).append(task.id)
+                self._dependents.setdefault(need, []).append(task.id)
         self._refuse_circles()
         self._ready = [(self._rank[id], id) for id, waits in self._waits.items() if not waits]
         heapq.heapify(self._ready)
@@ -109,7 +109,7 @@ class Schedule:
         """
         self._open.discard(task.id)
         skipped = []
-        for id in self._dependants.get(task.id, []):
+        for id in self._dependents.get(task.id, []):
             if id not in self._open:
                 continue
             if not usable:
@@ -124,10 +124,10 @@ class Schedule:
         waits = {id: len(needs) for id, needs in self._waits.items()}
         free = [id for id, count in waits.items() if not count]
         for id in free:
-            for dependant in self._dependants.get(id, []):
-                waits[dependant] -= 1
-                if not waits[dependant]:
-                    free.append(dependant)
+            for dependent in self._dependents.get(id, []):
+                waits[dependent] -= 1
+                if not waits[dependent]:
+                    free.append(dependent)
         if len(free) < len(self._tasks):
             stuck = sorted(set(self._tasks) - set(free))[:3]
             raise ValueError(f"tasks need each other in a circle: {', '.join(stuck)}")

@@ -43,11 +43,11 @@ def test_a_good_file_gives_its_recipes(tmp_path):
 
 
 MISTAKES = {
-    "misspelt section": ("training:", "trainig:", "unknown key 'trainig'; did you mean 'training'"),
+    "misspelt section": ("training:", "trainng:", "unknown key 'trainng'; did you mean 'training'"),
     "misspelt option": (
         "samples: 100",
-        "sampels: 100",
-        "measure.hessian: unknown key 'sampels'; did you mean 'samples'?",
+        "samplez: 100",
+        "measure.hessian: unknown key 'samplez'; did you mean 'samples'?",
     ),
     "misspelt recipe field": (
         "epochs: 2",
@@ -73,8 +73,8 @@ MISTAKES = {
     "no seeds": ("  seeds: [0, 1]\n", "", "grid.seeds must list at least one"),
     "unknown knob": (
         "knob: width",
-        "knob: widht",
-        "grid.load.knob must be a field of the training recipe, got 'widht'; did you mean 'width'?",
+        "knob: wdth",
+        "grid.load.knob must be a field of the training recipe, got 'wdth'; did you mean 'width'?",
     ),
     "one knob for both": ("knob: width", "knob: batch_size", "load and temperature are the same"),
     "a knob in training": ("lr: 0.1", "width: 4", "training.width is decided by the grid"),
