@@ -32,12 +32,16 @@ def run(*arguments: object):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """Folder with a study file and, under ``out``, the finished study."""
-    folder = tmp_path_factory.mktemp("cli")
-    study = blobs.write_study(folder / "blobs.yaml")
-    result = run("study", study, "--output", folder / "out", "--workers", 2)
-    assert result.exit_code == 0, result.output
-    (folder / "said").write_text(result.output)
+    """Folder with a study file and, under ``out``, the finished study; one for all processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    folder.mkdir(exist_ok=True)
+    with locked(folder / ".lock"):
+        if not (folder / "said").exists():
+            study = blobs.write_study(folder / "blobs.yaml")
+            result = run("study", study, "--output", folder / "out", "--workers", 2)
+            assert result.exit_code == 0, result.output
+            (folder / "said").write_text(result.output)
     return folder
 
 
@@ -92,13 +96,13 @@ def test_what_a_study_says_is_complete(finished):
 
 
 @pytest.mark.usefixtures("no_worker")
-def test_a_second_run_computes_and_draws_nothing(finished, monkeypatch):
+def test_a_second_run_computes_and_draws_nothing(folder, monkeypatch):
     monkeypatch.setattr("landscape_fast.plots.save_panels", pytest.fail)
-    before = (finished / "out/summary.json").read_text()
-    result = run("study", finished / "blobs.yaml", "--output", finished / "out")
+    before = (folder / "out/summary.json").read_text()
+    result = run("study", folder / "blobs.yaml", "--output", folder / "out")
     assert result.exit_code == 0, result.output
     assert "all there" in result.output
-    after = json.loads((finished / "out/summary.json").read_text())
+    after = json.loads((folder / "out/summary.json").read_text())
     assert after["runs"] == json.loads(before)["runs"]
 
 
@@ -163,9 +167,9 @@ def test_a_diverged_training_is_told_and_fails_nothing(tmp_path):
     assert read_table(tmp_path / "out/runs.csv")["lr"].tolist() == [0.1, 0.1, 1e30, 1e30]
 
 
-def test_a_study_that_is_running_is_left_alone(finished):
-    with locked(finished / "out/.lock"):
-        result = run("study", finished / "blobs.yaml", "--output", finished / "out")
+def test_a_study_that_is_running_is_left_alone(folder):
+    with locked(folder / "out/.lock"):
+        result = run("study", folder / "blobs.yaml", "--output", folder / "out")
     assert result.exit_code == 2
     assert "another process is running a study" in result.output
 
@@ -187,14 +191,14 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path):
         assert result.output.count("\n") == 1
 
 
-def test_ctrl_c_ends_with_its_own_exit_code(finished, monkeypatch):
+def test_ctrl_c_ends_with_its_own_exit_code(folder, monkeypatch):
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("landscape_fast.cli.study.run_study", interrupted)
-    result = run("study", finished / "blobs.yaml", "--output", finished / "out")
+    result = run("study", folder / "blobs.yaml", "--output", folder / "out")
     assert result.exit_code == 130
-    assert "interrupted; what is finished is kept" in result.output
+    assert "interrupted; what is folder is kept" in result.output
 
 
 def test_traceback_shows_where_an_error_comes_from(tmp_path, monkeypatch):
@@ -203,12 +207,12 @@ def test_traceback_shows_where_an_error_comes_from(tmp_path, monkeypatch):
     assert isinstance(result.exception, FileNotFoundError)
 
 
-def test_a_full_disk_is_one_line(finished, monkeypatch):
+def test_a_full_disk_is_one_line(folder, monkeypatch):
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("landscape_fast.store.files.os.fsync", full)
-    result = run("study", finished / "blobs.yaml", "--output", finished / "out")
+    result = run("study", folder / "blobs.yaml", "--output", folder / "out")
     assert result.exit_code == 2
     assert "No space left on device" in result.output
 
@@ -311,9 +315,9 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch)
 @pytest.mark.slow
 def test_a_killed_study_continues_and_ends_like_an_undisturbed_one(finished, tmp_path):
     command = [sys.executable, "-m", "landscape_fast.cli", "study", str(finished / "blobs.yaml")]
-    command += ["--output", str(tmp_path), "--workers", "2"]
+    command += ["--output", str(tmp_path), "--workers"]
     environment = {**os.environ, "PYTHONPATH": SEARCHED}
-    first = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
+    first = subprocess.Popen([*command, "2"], env=environment, stdout=subprocess.DEVNULL)
     store, deadline = Store(tmp_path / "results"), time.monotonic() + 120
     while len(list(store)) < 14:
         assert first.poll() is None, "the study ended before it could be killed"
@@ -325,7 +329,7 @@ def test_a_killed_study_continues_and_ends_like_an_undisturbed_one(finished, tmp
     whole = {address: store.path(*address).read_bytes() for address in store if store.has(*address)}
     assert store.problems == []
     assert 14 <= len(whole) < 56
-    second = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    second = subprocess.run([*command, "1"], env=environment, capture_output=True, text=True)
     assert second.returncode == 0, second.stderr
     assert f"{56 - len(whole)} to compute" in second.stdout
     for address, header in whole.items():

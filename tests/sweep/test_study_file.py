@@ -43,7 +43,11 @@ def test_a_good_file_gives_its_recipes(tmp_path):
 
 
 MISTAKES = {
-    "misspelt section": ("training:", "trainng:", "unknown key 'trainng'; did you mean 'training'"),
+    "misspelt section": (
+        "training:",
+        "trainings:",
+        "unknown key 'trainings'; did you mean 'training'",
+    ),
     "misspelt option": (
         "samples: 100",
         "samplez: 100",
