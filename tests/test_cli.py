@@ -198,7 +198,7 @@ def test_ctrl_c_ends_with_its_own_exit_code(folder, monkeypatch):
     monkeypatch.setattr("landscape_fast.cli.study.run_study", interrupted)
     result = run("study", folder / "blobs.yaml", "--output", folder / "out")
     assert result.exit_code == 130
-    assert "interrupted; what is folder is kept" in result.output
+    assert "interrupted; what is finished is kept" in result.output
 
 
 def test_traceback_shows_where_an_error_comes_from(tmp_path, monkeypatch):
