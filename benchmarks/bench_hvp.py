@@ -1,7 +1,7 @@
 """Products with the Hessian and quadratic forms, per vector, against the plain torch ways.
 
-Time is that of one vector of a block of K = 8 through one batch of 128. Each benchmark asserts first
-that the answers agree; ``extra_info`` holds the paired ratios (ours over theirs).
+Time is that of one vector of a block of K = 8 through one batch of 128. Each benchmark asserts
+first that the answers agree; ``extra_info`` holds the paired ratios (ours over theirs).
 
 rebuilt     gradient with its graph, then one double backward: a product as PyHessian makes it
 kept        double backward through a graph that is kept between vectors
