@@ -6,26 +6,28 @@ number with the evidence for it. Loaders are iterables of batches; models come b
 
 from __future__ import annotations
 
-from importlib.metadata import version as _version
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from landscape_fast.linearise.operators import HessianOperator
-from landscape_fast.metrics.connectivity import connectivity
-from landscape_fast.metrics.distance import l2_distance
-from landscape_fast.metrics.quality import quality
-from landscape_fast.metrics.sharpness import spectral_density, top_eigs, trace
-from landscape_fast.metrics.similarity import cka
-from landscape_fast.results import (
-    Connectivity,
-    Eigenpairs,
-    NotConverged,
-    Quality,
-    Similarity,
-    SpectralDensity,
-    Trace,
-)
-from landscape_fast.study.taxonomy import classify
+if TYPE_CHECKING:
+    from landscape_fast.linearise.operators import HessianOperator
+    from landscape_fast.metrics.connectivity import connectivity
+    from landscape_fast.metrics.distance import l2_distance
+    from landscape_fast.metrics.quality import quality
+    from landscape_fast.metrics.sharpness import spectral_density, top_eigs, trace
+    from landscape_fast.metrics.similarity import cka
+    from landscape_fast.results import (
+        Connectivity,
+        Eigenpairs,
+        NotConverged,
+        Quality,
+        Similarity,
+        SpectralDensity,
+        Trace,
+    )
+    from landscape_fast.study.taxonomy import classify
 
-__version__ = _version("landscape_fast")
+    __version__: str
 
 __all__ = [
     "Connectivity",
@@ -45,3 +47,30 @@ __all__ = [
     "top_eigs",
     "trace",
 ]
+
+_HOMES = {
+    "HessianOperator": "linearise.operators",
+    "cka": "metrics.similarity",
+    "classify": "study.taxonomy",
+    "connectivity": "metrics.connectivity",
+    "l2_distance": "metrics.distance",
+    "quality": "metrics.quality",
+    "spectral_density": "metrics.sharpness",
+    "top_eigs": "metrics.sharpness",
+    "trace": "metrics.sharpness",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the command line's help needs no torch."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("landscape_fast")
+    if name not in __all__:
+        raise AttributeError(f"module 'landscape_fast' has no attribute {name!r}")
+    value = getattr(import_module(f"landscape_fast.{_HOMES.get(name, 'results')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__, "__version__"]

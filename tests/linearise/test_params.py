@@ -44,7 +44,7 @@ def test_names_modules_and_lists_select_the_same_block():
 @pytest.mark.parametrize(
     ("selection", "error", "text"),
     [
-        ("2.wight", ValueError, "did you mean '2.weight'"),
+        ("2.weigh", ValueError, "did you mean '2.weight'"),
         (nn.Linear(2, 2), ValueError, "Linear that is not part of the model"),
         ([], ValueError, "params selects no parameter"),
         ([3], TypeError, "params takes names and modules, got int"),
