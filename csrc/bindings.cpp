@@ -7,6 +7,11 @@
 namespace landscape {
 namespace {
 
+// Most operations on the CPU need none.
+NewTensor new_scratch(const TensorView& like, int64_t size) {
+  return size == 0 ? NewTensor{py::none(), nullptr} : new_float64(like, {size});
+}
+
 template <typename Operation>
 py::object fill(Operation operation, const py::object& out, uint64_t seed, uint64_t first_row,
                 uint64_t first_entry) {
@@ -31,26 +36,26 @@ py::object bind_row_dots(const py::object& x, const py::object& y) {
   require_same_kind(b, a);
   require_rows(b, a.matrix.rows, "as x has");
   require_columns(b, a.matrix.columns, "as x has");
-  py::object dots = new_float64(x, {a.matrix.rows});
-  const py::object scratch = new_float64(x, {row_dots_scratch(a.matrix, b.matrix)});
-  double* data = float64_data(dots);
-  double* room = float64_data(scratch);
-  const py::gil_scoped_release unlocked;
-  row_dots(a.matrix, b.matrix, data, room);
-  return dots;
+  const NewTensor dots = new_float64(a, {a.matrix.rows});
+  const NewTensor scratch = new_scratch(a, row_dots_scratch(a.matrix, b.matrix));
+  {
+    const py::gil_scoped_release unlocked;
+    row_dots(a.matrix, b.matrix, dots.data, scratch.data);
+  }
+  return dots.object;
 }
 
 py::object bind_block_dots(const py::object& x, const py::object& y) {
   const TensorView a = view_block(x, "x"), b = view_block(y, "y");
   require_same_kind(b, a);
   require_columns(b, a.matrix.columns, "as x has");
-  py::object dots = new_float64(x, {a.matrix.rows, b.matrix.rows});
-  const py::object scratch = new_float64(x, {block_dots_scratch(a.matrix, b.matrix)});
-  double* data = float64_data(dots);
-  double* room = float64_data(scratch);
-  const py::gil_scoped_release unlocked;
-  block_dots(a.matrix, b.matrix, data, room);
-  return dots;
+  const NewTensor dots = new_float64(a, {a.matrix.rows, b.matrix.rows});
+  const NewTensor scratch = new_scratch(a, block_dots_scratch(a.matrix, b.matrix));
+  {
+    const py::gil_scoped_release unlocked;
+    block_dots(a.matrix, b.matrix, dots.data, scratch.data);
+  }
+  return dots.object;
 }
 
 void bind_block_update(const py::object& y, const py::object& coefficients,
@@ -74,13 +79,13 @@ py::object bind_orthogonalise(const py::object& block, const py::object& basis) 
   require_same_kind(b, a);
   require_columns(b, a.matrix.columns, "as block has");
   require_disjoint(a, b);
-  py::object coefficients = new_float64(block, {a.matrix.rows, b.matrix.rows});
-  const py::object scratch = new_float64(block, {orthogonalise_scratch(a.matrix, b.matrix)});
-  double* data = float64_data(coefficients);
-  double* room = float64_data(scratch);
-  const py::gil_scoped_release unlocked;
-  orthogonalise(a.matrix, b.matrix, data, room);
-  return coefficients;
+  const NewTensor coefficients = new_float64(a, {a.matrix.rows, b.matrix.rows});
+  const NewTensor scratch = new_scratch(a, orthogonalise_scratch(a.matrix, b.matrix));
+  {
+    const py::gil_scoped_release unlocked;
+    orthogonalise(a.matrix, b.matrix, coefficients.data, scratch.data);
+  }
+  return coefficients.object;
 }
 
 }  // namespace

@@ -18,7 +18,6 @@
 // CPU twin   block_dots.cpp        Tests   tests/native/test_emulated_kernels.py
 #include "kernels.h"
 #include "reduce.cuh"
-#include "segments.h"
 
 namespace landscape::cuda {
 namespace {
@@ -70,7 +69,7 @@ void launch_tiles(const Matrix& x, const Matrix& y, const Segments& cut, double*
 
 template <typename scalar_t>
 void launch(const Matrix& x, const Matrix& y, double* dots, double* scratch) {
-  const Segments cut = segments(x.columns, kMostSegments);
+  const Segments cut = chunks_of(x.columns);
   if (cut.count > 0) {
     const auto tiles = x.rows >= 4   ? launch_tiles<4, scalar_t>
                        : x.rows >= 2 ? launch_tiles<2, scalar_t>
@@ -83,9 +82,7 @@ void launch(const Matrix& x, const Matrix& y, double* dots, double* scratch) {
 
 }  // namespace
 
-int64_t block_dots_scratch(int64_t k, int64_t m, int64_t n) {
-  return k * m * segments(n, kMostSegments).count;
-}
+int64_t block_dots_scratch(int64_t k, int64_t m, int64_t n) { return k * m * chunks_of(n).count; }
 
 void block_dots(const Matrix& x, const Matrix& y, double* dots, double* scratch) {
   if (x.rows == 0 || y.rows == 0) return;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "matrix.h"
+#include "segments.h"
 
 // The one place where launch syntax occurs; the tests' emulator defines its own.
 #ifndef LANDSCAPE_LAUNCH
@@ -21,7 +22,6 @@
 namespace landscape::cuda {
 
 constexpr int kThreads = 256;
-constexpr int64_t kMostSegments = 512;
 
 inline void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) {
@@ -47,6 +47,10 @@ class DeviceGuard {
   int before_ = 0;
   bool changed_ = false;
 };
+
+// Chunks of columns, one per thread block: some for every multiprocessor of a large GPU, few enough
+// that their sums are quickly joined.
+inline Segments chunks_of(int64_t columns) { return segments(columns, 512, 4096); }
 
 inline cudaStream_t stream_of(const Matrix& m) {
   return static_cast<cudaStream_t>(m.device.stream);

@@ -9,7 +9,7 @@ namespace {
 template <typename scalar_t, typename Fill>
 void fill_block(const Matrix& out, Fill fill, uint64_t seed, uint64_t first_row,
                 uint64_t first_entry) {
-  const Segments cut = segments(out.columns, cpu::kMostSegments);
+  const Segments cut = cpu::segments(out.columns);
   cpu::for_each_task(
       out.rows * cut.count, cpu::threads_for(out.rows * out.columns), [&](int64_t task, int) {
         const int64_t i = task / cut.count, begin = cut.begin(task % cut.count);

@@ -11,7 +11,7 @@ namespace {
 template <typename scalar_t>
 void on_cpu(const Matrix& x, const Matrix& y, double* dots) {
   const auto dot = cpu::kernels<scalar_t>().dot;
-  const Segments cut = segments(x.columns, cpu::kMostSegments);
+  const Segments cut = cpu::segments(x.columns);
   const auto partial = [&](int64_t i, int64_t s) {
     const int64_t begin = cut.begin(s);
     return dot(x.as<scalar_t>() + i * x.stride + begin, y.as<scalar_t>() + i * y.stride + begin,

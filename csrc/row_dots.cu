@@ -11,7 +11,6 @@
 // CPU twin   row_dots.cpp          Tests   tests/native/test_emulated_kernels.py
 #include "kernels.h"
 #include "reduce.cuh"
-#include "segments.h"
 
 namespace landscape::cuda {
 namespace {
@@ -36,7 +35,7 @@ __global__ void chunk_dots(const scalar_t* __restrict__ x, int64_t x_stride,  //
 
 template <typename scalar_t>
 void launch(const Matrix& x, const Matrix& y, double* dots, double* scratch) {
-  const Segments cut = segments(x.columns, kMostSegments);
+  const Segments cut = chunks_of(x.columns);
   LANDSCAPE_LAUNCH(chunk_dots<scalar_t>, grid(x.rows * cut.count), kThreads, stream_of(x),
                    x.as<scalar_t>(), x.stride, y.as<scalar_t>(), y.stride, x.columns, cut.length,
                    cut.count, scratch);
@@ -45,7 +44,7 @@ void launch(const Matrix& x, const Matrix& y, double* dots, double* scratch) {
 
 }  // namespace
 
-int64_t row_dots_scratch(int64_t k, int64_t n) { return k * segments(n, kMostSegments).count; }
+int64_t row_dots_scratch(int64_t k, int64_t n) { return k * chunks_of(n).count; }
 
 void row_dots(const Matrix& x, const Matrix& y, double* dots, double* scratch) {
   if (x.rows == 0) return;

@@ -16,11 +16,11 @@ struct Segments {
   int64_t end(int64_t s) const { return std::min(columns, (s + 1) * length); }
 };
 
-// At most `most` segments, each at least 4096 columns long.
-inline Segments segments(int64_t columns, int64_t most) {
-  constexpr int64_t kShortest = 4096, kStep = 512;
+// At most `most` segments, each at least `shortest` columns long, a multiple of 512.
+inline Segments segments(int64_t columns, int64_t most, int64_t shortest) {
+  constexpr int64_t kStep = 512;
   const int64_t even = (columns + most - 1) / most;
-  const int64_t length = std::max(kShortest, (even + kStep - 1) / kStep * kStep);
+  const int64_t length = std::max(shortest, (even + kStep - 1) / kStep * kStep);
   return {columns, length, (columns + length - 1) / length};
 }
 

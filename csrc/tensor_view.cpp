@@ -1,5 +1,6 @@
 #include "tensor_view.h"
 
+#include <algorithm>
 #include <string>
 
 #include "dlpack_abi.h"
@@ -108,6 +109,39 @@ Facts read_facts(const dlpack::ExchangeApi* api, py::handle tensor, const char* 
     py::raise_from(cause, PyExc_ValueError, message.c_str());
     throw py::error_already_set();
   }
+}
+
+NewTensor allocate(const dlpack::ExchangeApi& api, const Device& device,
+                   std::initializer_list<int64_t> shape) {
+  int64_t extents[2];
+  std::copy(shape.begin(), shape.end(), extents);
+  dlpack::Tensor prototype{};
+  prototype.device = {device.cuda ? dlpack::kCuda : dlpack::kCpu, device.index};
+  prototype.ndim = static_cast<int32_t>(shape.size());
+  prototype.dtype = {dlpack::kFloat, 64, 1};
+  prototype.shape = extents;
+  dlpack::ManagedTensor* managed = nullptr;
+  std::string error;
+  const auto set_error = [](void* context, const char* kind, const char* message) {
+    *static_cast<std::string*>(context) = std::string(kind) + ": " + message;
+  };
+  if (api.allocate(&prototype, &managed, &error, set_error) != 0) {
+    PyErr_Clear();
+    throw std::runtime_error("no memory for a result: " + error);
+  }
+  double* data = static_cast<double*>(managed->tensor.data);
+  void* object = nullptr;
+  if (api.object_from_managed(managed, &object) != 0) throw py::error_already_set();
+  return {py::reinterpret_steal<py::object>(static_cast<PyObject*>(object)), data};
+}
+
+NewTensor new_empty(py::handle like, std::initializer_list<int64_t> shape) {
+  py::tuple sizes(shape.size());
+  size_t d = 0;
+  for (const int64_t extent : shape) sizes[d++] = extent;
+  py::object tensor = like.attr("new_empty")(sizes, py::arg("dtype") = torch_attribute("float64"));
+  double* data = reinterpret_cast<double*>(tensor.attr("data_ptr")().cast<uintptr_t>());
+  return {std::move(tensor), data};
 }
 
 }  // namespace
@@ -222,19 +256,11 @@ void require_disjoint(const TensorView& written, const TensorView& read) {
                           std::string("is written and shares memory with ") + read.name);
 }
 
-py::object new_float64(py::handle like, std::initializer_list<int64_t> shape) {
-  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> dtype;
-  py::tuple sizes(shape.size());
-  size_t d = 0;
-  for (const int64_t extent : shape) sizes[d++] = extent;
-  return like.attr("new_empty")(
-      sizes,
-      py::arg("dtype") =
-          dtype.call_once_and_store_result([] { return torch_attribute("float64"); }).get_stored());
-}
-
-double* float64_data(const py::object& tensor) {
-  return reinterpret_cast<double*>(tensor.attr("data_ptr")().cast<uintptr_t>());
+NewTensor new_float64(const TensorView& like, std::initializer_list<int64_t> shape) {
+  const dlpack::ExchangeApi* api = exchange_api(like.object);
+  const bool exchanged =
+      api != nullptr && api->allocate != nullptr && api->object_from_managed != nullptr;
+  return exchanged ? allocate(*api, like.matrix.device, shape) : new_empty(like.object, shape);
 }
 
 }  // namespace landscape

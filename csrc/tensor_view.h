@@ -33,8 +33,13 @@ void require_float64(const TensorView& view);
 void require_same_device(const TensorView& view, const TensorView& reference);
 void require_disjoint(const TensorView& written, const TensorView& read);
 
-// A new contiguous float64 tensor on the device of `like`, from torch's own allocator.
-py::object new_float64(py::handle like, std::initializer_list<int64_t> shape);
-double* float64_data(const py::object& tensor);
+// A new contiguous float64 tensor and its memory.
+struct NewTensor {
+  py::object object;
+  double* data;
+};
+
+// On the device of `like`, from torch's own allocator: it follows streams and CUDA graph capture.
+NewTensor new_float64(const TensorView& like, std::initializer_list<int64_t> shape);
 
 }  // namespace landscape

@@ -27,7 +27,7 @@ void pair_dots(const double* x, int64_t x_stride, const scalar_t* y, int64_t y_s
     Lanes b[columns];
     for (int l = 0; l < columns; ++l) {
       b[l] = load(y + l * y_stride + j);
-      prefetch(y + l * y_stride + j, width);
+      if (j % kLine<scalar_t> == 0) prefetch(y + l * y_stride + j, width);
     }
     for (int i = 0; i < rows; ++i) {
       const Lanes a = load(x + i * x_stride + j);

@@ -121,6 +121,9 @@ LANDSCAPE_INLINE void subtract_product(Lanes& rest, const Lanes& a, const Lanes&
   for (int h = 0; h < kParts; ++h) rest.part[h] = minus_product(rest.part[h], a.part[h], b.part[h]);
 }
 
+template <typename scalar_t>
+constexpr int64_t kLine = 64 / sizeof(scalar_t);  // entries per cache line
+
 // Asks for the entry `ahead` columns on, for use after the current tile: tiles are too short for
 // the hardware to recognise their rows as streams.
 template <typename scalar_t>

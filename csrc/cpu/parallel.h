@@ -7,7 +7,9 @@
 
 namespace landscape::cpu {
 
-constexpr int64_t kMostSegments = 128;
+// Enough segments for the threads of a large machine, each long enough to hide what it costs to
+// join it.
+inline Segments segments(int64_t columns) { return landscape::segments(columns, 128, 8192); }
 
 // Threads to use for work that multiplies or moves `elements` numbers: a parallel region costs some
 // microseconds. The test is made here and not in the pragma, whose `if` costs 0.3 us even when

@@ -13,7 +13,7 @@ namespace {
 // Columns per tile. The packed rows of the block fill a third of the first cache; the basis' rows
 // stay in the second one between update and products. Changes no result.
 int64_t tile_width(int64_t k, int64_t m) {
-  constexpr int64_t kBlockEntries = 2048, kBasisEntries = 131072, kNarrowest = 256, kWidest = 1024;
+  constexpr int64_t kBlockEntries = 2048, kBasisEntries = 131072, kNarrowest = 256, kWidest = 512;
   const int64_t width = std::min(kBlockEntries / std::min(k, kGroupRows), kBasisEntries / m);
   return std::clamp(width / kLanes * kLanes, kNarrowest, kWidest);
 }
@@ -127,7 +127,7 @@ void sweep(const Matrix& y, const double* c, const Matrix& basis, double* dots) 
     return;
   }
   const Sweep<scalar_t> pass(y, c, basis, dots != nullptr);
-  const Segments cut = segments(y.columns, kMostSegments);
+  const Segments cut = segments(y.columns);
   const int threads = static_cast<int>(std::min<int64_t>(threads_for(size * y.columns), cut.count));
   std::vector<Workspace<scalar_t>> rooms(threads, pass.workspace());
   std::vector<double> partials(dots != nullptr ? cut.count * size : 0);
