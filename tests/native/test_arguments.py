@@ -185,6 +185,19 @@ def test_the_slower_path_refuses_the_same(operation, name, tensor, kind):
         operation(tensor.as_subclass(WithoutExchange))
 
 
+class OnCuda(WithoutExchange):
+    """A tensor that says it is on a GPU."""
+
+    device = torch.device("cuda", 0)
+
+
+def test_a_build_without_cuda_names_the_argument_and_the_command():
+    if _native.has_cuda():
+        pytest.skip("landscape_fast was built with CUDA kernels")
+    with pytest.raises(RuntimeError, match=r"^y is on a CUDA device .* -C cmake.define.LANDSCAPE"):
+        _native.row_dots(torch.zeros(2, 3), torch.zeros(2, 3).as_subclass(OnCuda))
+
+
 def test_tensors_under_a_functional_transform_are_refused():
     def squared_norms(rows):
         return _native.row_dots(rows, rows)
