@@ -1,5 +1,6 @@
 // The only file that knows Python functions: view the arguments, allocate, run without the GIL.
 #include "cpu/kernels.h"
+#include "exchange.h"
 #include "kernels.h"
 #include "ops.h"
 #include "tensor_view.h"
@@ -7,9 +8,13 @@
 namespace landscape {
 namespace {
 
-// Most operations on the CPU need none.
+NewTensor new_result(const TensorView& like, std::initializer_list<int64_t> shape) {
+  return new_float64(like.object, like.matrix.device, shape);
+}
+
+// Operations on the CPU need none.
 NewTensor new_scratch(const TensorView& like, int64_t size) {
-  return size == 0 ? NewTensor{py::none(), nullptr} : new_float64(like, {size});
+  return size == 0 ? NewTensor{py::none(), nullptr} : new_result(like, {size});
 }
 
 template <typename Operation>
@@ -36,7 +41,7 @@ py::object bind_row_dots(const py::object& x, const py::object& y) {
   require_same_kind(b, a);
   require_rows(b, a.matrix.rows, "as x has");
   require_columns(b, a.matrix.columns, "as x has");
-  const NewTensor dots = new_float64(a, {a.matrix.rows});
+  const NewTensor dots = new_result(a, {a.matrix.rows});
   const NewTensor scratch = new_scratch(a, row_dots_scratch(a.matrix, b.matrix));
   {
     const py::gil_scoped_release unlocked;
@@ -49,7 +54,7 @@ py::object bind_block_dots(const py::object& x, const py::object& y) {
   const TensorView a = view_block(x, "x"), b = view_block(y, "y");
   require_same_kind(b, a);
   require_columns(b, a.matrix.columns, "as x has");
-  const NewTensor dots = new_float64(a, {a.matrix.rows, b.matrix.rows});
+  const NewTensor dots = new_result(a, {a.matrix.rows, b.matrix.rows});
   const NewTensor scratch = new_scratch(a, block_dots_scratch(a.matrix, b.matrix));
   {
     const py::gil_scoped_release unlocked;
@@ -79,7 +84,7 @@ py::object bind_orthogonalise(const py::object& block, const py::object& basis) 
   require_same_kind(b, a);
   require_columns(b, a.matrix.columns, "as block has");
   require_disjoint(a, b);
-  const NewTensor coefficients = new_float64(a, {a.matrix.rows, b.matrix.rows});
+  const NewTensor coefficients = new_result(a, {a.matrix.rows, b.matrix.rows});
   const NewTensor scratch = new_scratch(a, orthogonalise_scratch(a.matrix, b.matrix));
   {
     const py::gil_scoped_release unlocked;

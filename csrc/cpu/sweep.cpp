@@ -22,11 +22,13 @@ int64_t tile_width(int64_t k, int64_t m) {
 template <typename scalar_t>
 struct Workspace {
   std::vector<double> packed;    // (min(k, kGroupRows), width)
-  std::vector<double> sums;      // (k, m, kLanes)
+  std::vector<double> sums;      // (k, m, kLanes), where inner products are wanted
   std::vector<scalar_t> padded;  // (k + m, kLanes), the last columns filled up with zeros
 
-  Workspace(int64_t k, int64_t m, int64_t width)
-      : packed(std::min(k, kGroupRows) * width), sums(k * m * kLanes), padded((k + m) * kLanes) {}
+  Workspace(int64_t k, int64_t m, int64_t width, bool dots)
+      : packed(std::min(k, kGroupRows) * width),
+        sums(dots ? k * m * kLanes : 0),
+        padded((k + m) * kLanes) {}
 };
 
 template <typename scalar_t>
@@ -52,7 +54,7 @@ class Sweep {
         width_(tile_width(k_, m_)),
         kernels_(kernels<scalar_t>()) {}
 
-  Workspace<scalar_t> workspace() const { return {k_, m_, width_}; }
+  Workspace<scalar_t> workspace() const { return {k_, m_, width_, dots_}; }
 
   // Columns [begin, end), with begin a multiple of kLanes; partial: (k, m) or null
   void segment(int64_t begin, int64_t end, Workspace<scalar_t>& room, double* partial) const {
