@@ -72,6 +72,20 @@ def test_rows_of_one_buffer_serve_as_block_and_basis(dtype):
     assert torch.equal(buffer[5:], apart)
 
 
+def test_strided_blocks_of_many_rows_are_served_like_their_copies(device, dtype):
+    # More rows than the CPU works on at a time, in a buffer with wider rows.
+    buffer = torch.randn(150, 205, dtype=dtype, device=device)
+    block, basis = buffer[:130, 2:-3], orthonormal(9, 200, dtype).to(device)
+    copy = block.clone()
+    dots, total = _native.block_dots(copy, basis), _native.orthogonalise_(copy, basis)
+    assert torch.equal(_native.block_dots(block, basis), dots)
+    before = buffer.clone()
+    assert torch.equal(_native.orthogonalise_(block, basis), total)
+    assert torch.equal(block, copy)
+    block.copy_(before[:130, 2:-3])
+    assert torch.equal(buffer, before)
+
+
 def test_an_empty_basis_changes_nothing(device, dtype):
     block = torch.randn(3, 10, dtype=dtype, device=device)
     before = block.clone()
