@@ -7,29 +7,39 @@ twice. The first is used where it can be captured and agrees with the second in 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from landscape_fast.linearise.agreement import (
+    cut,
+    derivative_error,
+    form_error,
+    relative_error,
+    spread_rows,
+)
 from landscape_fast.linearise.capture import LossInputs
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.programs import Programs
 from landscape_fast.linearise.quadratic import quadratic_forms
-from landscape_fast.linearise.structure import map_tensors, rows, tensors
+from landscape_fast.linearise.second_derivative import (
+    Tangents,
+    double_backward,
+    twice_differentiable,
+)
+from landscape_fast.linearise.structure import rows, tensors
 
 # Elements of the largest block of tangents of one pass on a CPU, so that it stays in cache, and the
 # rows below which convolutions lose more than the cache gives. Fixed, not timed: the cut decides
 # the last bits of a sum, and the same call gives the same bits on every run.
 CACHED_ELEMENTS = 2**20
 FEWEST_ROWS = 8
+DIFFERENCES = 0.02  # error of a second derivative that differences of the gradient can prove
 SEPARATE = 1e-10  # relative rounding allowed in float64 where two ways of computing must agree
-
-Tangents = list[Tensor | None]
 
 
 class Engine(Protocol):
@@ -128,7 +138,7 @@ class CapturedEngine:
         Held to double backward on a few rows in float64: a stop-gradient or a backward pass that
         leaves the graph makes the two disagree.
         """
-        few = _cut(batch, slice(0, 4)) if rows(batch) else batch
+        few = spread_rows(batch)
         values = self._inputs.gather(few, torch.float64)
         leaves = [value.clone().requires_grad_() for value in values[: self._parameters]]
         generator = torch.Generator().manual_seed(0)
@@ -145,12 +155,17 @@ class CapturedEngine:
         with torch.no_grad():
             ours = program.tangents(values, dots)
             forms = quadratic_forms(value_program, values, dots)
-        error = max(_relative_error(ours, exact), _form_error(forms, dots, exact))
-        self._separable = self._rows_are_separate(few, leaves)
+        error = max(relative_error(ours, exact), form_error(forms, dots, exact))
+        self._separable = self._objective.sums_rows and self._rows_are_separate(few, leaves)
         self._row_elements = max(1, program.largest // (rows(few) or 1))
         if not error <= SEPARATE:
             return f"the captured program differs from double backward by {error:.1e} in float64"
         return None
+
+    def derivative_error(self, batch: Any) -> tuple[float, list[str]]:
+        """Error of double backward itself; see :func:`derivative_error`."""
+        with twice_differentiable(self._model):
+            return derivative_error(self._inputs, self._objective, batch, self._parameters)
 
     def _rows_are_separate(self, batch: Any, leaves: list[Tensor]) -> bool:
         """Whether the summed loss is a sum over rows, so that a batch may be cut further."""
@@ -158,14 +173,18 @@ class CapturedEngine:
         if count is None or count < 2:
             return False
         gradients = []
-        for cut in (slice(0, count), slice(0, count // 2), slice(count // 2, count)):
-            piece = _cut(batch, cut)
-            others = self._inputs.gather(piece, torch.float64)[len(leaves) :]
-            value = self._inputs.call(self._objective, piece, [*leaves, *others])
-            gradients.append(torch.autograd.grad(value, leaves, materialize_grads=True))
+        # One row against the rest: a loss over pairs or halves of a batch shows, or fails.
+        try:
+            for part in (slice(0, count), slice(0, 1), slice(1, count)):
+                piece = cut(batch, part)
+                others = self._inputs.gather(piece, torch.float64)[len(leaves) :]
+                value = self._inputs.call(self._objective, piece, [*leaves, *others])
+                gradients.append(torch.autograd.grad(value, leaves, materialize_grads=True))
+        except (RuntimeError, ValueError):
+            return False
         whole, first, second = gradients
         halves = [one + other for one, other in zip(first, second, strict=True)]
-        return _relative_error(halves, list(whole)) <= SEPARATE
+        return relative_error(halves, list(whole)) <= SEPARATE
 
     def _pieces(self, batch: Any, k: int) -> Iterator[Any]:
         count, size = rows(batch), max(FEWEST_ROWS, CACHED_ELEMENTS // (k * self._row_elements))
@@ -174,33 +193,7 @@ class CapturedEngine:
             yield batch
             return
         for start in range(0, count, size):
-            yield _cut(batch, slice(start, start + size))
-
-
-def double_backward(
-    value: Tensor, parameters: Sequence[Tensor], dots: Sequence[Tensor]
-) -> Tangents:
-    """Differentiate ``value`` twice, the second time along each vector of ``dots``."""
-    gradient = torch.autograd.grad(value, parameters, create_graph=True, materialize_grads=True)
-    # Gradients without a graph belong to parameters that enter linearly: their rows are zero.
-    moving = [index for index, part in enumerate(gradient) if part.requires_grad]
-    if not moving:
-        return [None] * len(parameters)
-    products = []
-    for row in range(len(dots[0])):
-        # Copies start at aligned addresses. BLAS rounds by alignment, and a product must not
-        # depend on the place of its vector in the block.
-        vector = [dots[index][row].to(gradient[index].dtype).clone() for index in moving]
-        products.append(
-            torch.autograd.grad(
-                [gradient[index] for index in moving],
-                parameters,
-                vector,
-                retain_graph=True,
-                materialize_grads=True,
-            )
-        )
-    return [torch.stack(parts) for parts in zip(*products, strict=True)]
+            yield cut(batch, slice(start, start + size))
 
 
 def choose_engine(
@@ -218,10 +211,25 @@ def choose_engine(
         return plain, None
     captured = CapturedEngine(model, objective, space)
     try:
-        reason = captured.refusal(batch)
+        reason = captured.refusal(batch) or _disagreement(captured, plain, batch, space)
+        wrong, functions = captured.derivative_error(batch)
     except Exception as error:
+        wrong, functions = 0.0, []
         # A tracer may stop at anything a model does; double backward needs none of its limits.
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] or 'no message'}"
+    if wrong > DIFFERENCES:
+        apart = f"second derivative is {wrong:.0%} off from differences of the model's gradient"
+        if functions:
+            raise ValueError(
+                f"the {apart}: the backward pass of {', '.join(functions)} leaves the graph, so "
+                "autograd cannot differentiate it; write it with differentiable operations, or "
+                "take the formal derivative as it is with engine='autograd'"
+            )
+        warnings.warn(
+            f"the {apart}: either the loss stops gradients (detach), which is then meant, or torch "
+            "has the second derivative of one of its operations wrong",
+            stacklevel=4,
+        )
     if reason is None:
         return captured, None
     if wanted == "captured":
@@ -229,40 +237,18 @@ def choose_engine(
     return plain, reason
 
 
-@contextmanager
-def twice_differentiable(model: nn.Module) -> Iterator[None]:
-    """Use forms of operations that have second derivatives, inside the block only."""
-    with ExitStack() as stack:
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        yield
-
-
-def _cut(batch: Any, part: slice) -> Any:
-    return map_tensors(lambda leaf: leaf[part] if leaf.dim() else leaf, batch)
-
-
-def _form_error(forms: Tensor, dots: Sequence[Tensor], products: Tangents) -> float:
-    """Error of quadratic forms against products, relative to what rounding of these allows."""
-    exact, scale = torch.zeros_like(forms), torch.zeros_like(forms)
-    for dot, product in zip(dots, products, strict=True):
-        if product is not None:
-            exact += (dot * product).flatten(1).sum(1)
-            scale += (dot * product).abs().flatten(1).sum(1)
-    return float(((forms - exact).abs() / scale.clamp_min(1e-300)).max())
-
-
-def _relative_error(ours: Sequence[Tensor | None], exact: Sequence[Tensor | None]) -> float:
-    """Largest difference relative to the largest entry of ``exact``; None is zero."""
-    largest, scale = 0.0, 0.0
-    for one, other in zip(ours, exact, strict=True):
-        if one is None and other is None:
-            continue
-        like = other if other is not None else one
-        assert like is not None
-        zero = torch.zeros_like(like)
-        one, other = zero if one is None else one, zero if other is None else other
-        largest = max(largest, float((one - other).abs().max()))
-        scale = max(scale, float(other.abs().max()))
-    return largest / scale if scale > 0 else largest
+def _disagreement(
+    captured: CapturedEngine, plain: AutogradEngine, batch: Any, space: ParameterSpace
+) -> str | None:
+    """Hold one product and one form over a whole batch to double backward, to rounding."""
+    generator = torch.Generator().manual_seed(1)
+    vector = torch.randn(1, space.size, generator=generator, dtype=space.dtype).to(space.device)
+    dots = space.split(vector)
+    exact = plain.multiply(batch, dots)
+    ours = captured.multiply(batch, dots)
+    allowed = 10 * max(torch.finfo(tensor.dtype).eps for tensor in space.tensors) ** 0.5
+    error = relative_error(ours, exact)
+    form = form_error(captured.quadratic(batch, dots), dots, exact)
+    if not max(error, form) <= allowed:
+        return f"the captured program differs from double backward by {max(error, form):.1e}"
+    return None

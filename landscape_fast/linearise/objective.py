@@ -82,6 +82,11 @@ class Objective:
             self._criterion.reduction = "sum"
 
     @property
+    def sums_rows(self) -> bool:
+        """Whether the loss is known to be a sum over rows; the model may still couple them."""
+        return bool(self._loss_fn is None and self._known)
+
+    @property
     def key(self) -> Hashable:
         """Tells losses apart that have the same numbers but another form."""
         if self._loss_fn is not None:

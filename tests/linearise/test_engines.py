@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -57,7 +59,8 @@ def test_a_stop_gradient_is_noticed_and_double_backward_serves(stop):
         out = model(batch[0])
         return F.cross_entropy(out * stop(out).norm(), batch[1])
 
-    op = HessianOperator(mlp(), [classification(4)], loss_fn=loss_fn)
+    with pytest.warns(UserWarning, match="stops gradients"):
+        op = HessianOperator(mlp(), [classification(4)], loss_fn=loss_fn)
     assert op.engine == "autograd"
     assert "differs from double backward" in op.engine_note
 
@@ -125,3 +128,61 @@ def test_no_parameter_of_the_callers_gains_a_graph():
     HessianOperator(model, [classification(4)])(torch.ones(1, 18))
     assert model.weight.grad_fn is None
     assert model.weight.requires_grad
+
+
+def test_neighbours_that_are_paired_are_never_cut_apart(monkeypatch):
+    monkeypatch.setattr(engines, "CACHED_ELEMENTS", 1)
+
+    class Paired(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer = nn.Linear(5, 3)
+
+        def forward(self, x):
+            out = self.layer(x)
+            return out + out.reshape(-1, 2, 3).mean(1).repeat_interleave(2, 0)
+
+    captured, plain = pair(Paired, doubled([classification(42)]))
+    v = torch.randn(3, captured.shape[0], dtype=torch.float64)
+    assert_relative(captured(v), plain(v), 1e-12)
+
+
+def test_a_stop_gradient_that_only_some_rows_meet_is_noticed():
+    x, y = classification(40)
+    x[:, 0] = -1.0
+    x[13, 0] = 1.0
+
+    def loss_fn(model, batch):
+        out = model(batch[0])
+        scale = torch.where(batch[0][:, :1] > 0, out.detach(), torch.ones_like(out))
+        return F.cross_entropy(out * scale, batch[1])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        op = HessianOperator(mlp().double(), [(x.double(), y)], loss_fn=loss_fn)
+    assert op.engine == "autograd"
+    assert "differs from double backward" in op.engine_note
+
+
+class Square(torch.autograd.Function):
+    """Its backward pass is right, and hides from autograd what it depends on."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.kept = x.detach()
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * ctx.kept * gradient
+
+
+def test_a_backward_pass_that_leaves_the_graph_is_refused():
+    def loss_fn(model, batch):
+        return Square.apply(model(batch[0])).sum(), len(batch[0])
+
+    data = [classification(4)]
+    with pytest.raises(ValueError, match="the backward pass of Square leaves the graph"):
+        HessianOperator(mlp(), data, loss_fn=loss_fn)
+    assert HessianOperator(mlp(), data, loss_fn=loss_fn, engine="autograd").engine == "autograd"

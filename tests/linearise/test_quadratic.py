@@ -48,7 +48,8 @@ def test_what_the_caller_detached_is_a_constant():
         return (out.square() * out.detach()).sum(), len(out)
 
     model = nn.Linear(5, 3).double()
-    op = HessianOperator(model, [(x.double(), y)], loss_fn=loss_fn)
+    with pytest.warns(UserWarning, match="stops gradients"):
+        op = HessianOperator(model, [(x.double(), y)], loss_fn=loss_fn)
     plain = HessianOperator(model, [(x.double(), y)], loss_fn=loss_fn, engine="autograd")
     v = torch.randn(3, op.shape[0], dtype=torch.float64)
     assert_relative(op.quadratic(v), plain.quadratic(v), 1e-12)

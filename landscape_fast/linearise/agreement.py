@@ -1,0 +1,97 @@
+"""Two ways of computing one thing must agree: the measures of how well they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape_fast.linearise.capture import LossInputs
+from landscape_fast.linearise.objective import Objective
+from landscape_fast.linearise.second_derivative import Tangents, custom_functions, double_backward
+from landscape_fast.linearise.structure import map_tensors, rows
+
+
+def spread_rows(batch: Any) -> Any:
+    """At most eight rows from all over ``batch``; the first alone may be of one kind."""
+    count = rows(batch)
+    if not count:
+        return batch
+    chosen = torch.linspace(0, count - 1, min(8, count)).round().long()
+    return map_tensors(lambda leaf: leaf[chosen.to(leaf.device)] if leaf.dim() else leaf, batch)
+
+
+def cut(batch: Any, part: slice) -> Any:
+    """Rows ``part`` of every tensor of ``batch``."""
+    return map_tensors(lambda leaf: leaf[part] if leaf.dim() else leaf, batch)
+
+
+def form_error(forms: Tensor, dots: Sequence[Tensor], products: Tangents) -> float:
+    """Error of quadratic forms against products, relative to what rounding of these allows."""
+    exact, scale = torch.zeros_like(forms), torch.zeros_like(forms)
+    for dot, product in zip(dots, products, strict=True):
+        if product is not None:
+            exact += (dot * product).flatten(1).sum(1)
+            scale += (dot * product).abs().flatten(1).sum(1)
+    return float(((forms - exact).abs() / scale.clamp_min(1e-300)).max())
+
+
+def relative_error(ours: Sequence[Tensor | None], exact: Sequence[Tensor | None]) -> float:
+    """Largest difference relative to the largest entry of ``exact``; None is zero."""
+    largest, scale = 0.0, 0.0
+    for one, other in zip(ours, exact, strict=True):
+        if one is None and other is None:
+            continue
+        like = other if other is not None else one
+        assert like is not None
+        zero = torch.zeros_like(like)
+        one, other = zero if one is None else one, zero if other is None else other
+        largest = max(largest, float((one - other).abs().max()))
+        scale = max(scale, float(other.abs().max()))
+    return largest / scale if scale > 0 else largest
+
+
+def derivative_error(
+    inputs: LossInputs, objective: Objective, batch: Any, parameters: int
+) -> tuple[float, list[str]]:
+    """Error of double backward against differences of the gradient, in float64.
+
+    A custom Function whose backward leaves the graph has silently wrong second derivatives.
+    The smallest error over shrinking steps counts, so that kinks do not.
+
+    Returns:
+        The relative error, and the names of the custom Functions of the loss.
+    """
+    few = spread_rows(batch)
+    values = inputs.gather(few, torch.float64)
+    starts, others = values[:parameters], values[parameters:]
+    generator = torch.Generator().manual_seed(2)
+    direction = [
+        torch.randn(start.shape, generator=generator, dtype=torch.float64).to(start.device)
+        for start in starts
+    ]
+
+    def value_at(step: float) -> tuple[Tensor, list[Tensor]]:
+        leaves = [
+            (start + step * part).requires_grad_()
+            for start, part in zip(starts, direction, strict=True)
+        ]
+        return inputs.call(objective, few, [*leaves, *others]), leaves
+
+    with torch.enable_grad():
+        value, leaves = value_at(0.0)
+        functions = custom_functions(value)
+        exact = double_backward(value, leaves, [part[None] for part in direction])
+        errors = []
+        for step in (1e-4, 1e-5, 1e-6, 1e-7):
+            sides = [
+                torch.autograd.grad(*value_at(signed), materialize_grads=True)
+                for signed in (step, -step)
+            ]
+            slopes: Tangents = [
+                (one - other)[None] / (2 * step) for one, other in zip(*sides, strict=True)
+            ]
+            errors.append(relative_error(slopes, exact))
+    return min(errors), functions

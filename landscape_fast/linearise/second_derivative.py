@@ -1,0 +1,63 @@
+"""Double backward: the second derivative as autograd itself takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+Tangents = list[Tensor | None]
+
+
+def double_backward(
+    value: Tensor, parameters: Sequence[Tensor], dots: Sequence[Tensor]
+) -> Tangents:
+    """Differentiate ``value`` twice, the second time along each vector of ``dots``."""
+    gradient = torch.autograd.grad(value, parameters, create_graph=True, materialize_grads=True)
+    # Gradients without a graph belong to parameters that enter linearly: their rows are zero.
+    moving = [index for index, part in enumerate(gradient) if part.requires_grad]
+    if not moving:
+        return [None] * len(parameters)
+    products = []
+    for row in range(len(dots[0])):
+        # Copies start at aligned addresses. BLAS rounds by alignment, and a product must not
+        # depend on the place of its vector in the block.
+        vector = [dots[index][row].to(gradient[index].dtype).clone() for index in moving]
+        products.append(
+            torch.autograd.grad(
+                [gradient[index] for index in moving],
+                parameters,
+                vector,
+                retain_graph=True,
+                materialize_grads=True,
+            )
+        )
+    return [torch.stack(parts) for parts in zip(*products, strict=True)]
+
+
+@contextmanager
+def twice_differentiable(model: nn.Module) -> Iterator[None]:
+    """Use forms of operations that have second derivatives, inside the block only."""
+    with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield
+
+
+def custom_functions(value: Tensor) -> list[str]:
+    """Names of the autograd Functions written in Python that ``value`` was computed with."""
+    found: set[str] = set()
+    seen, queue = set(), [value.grad_fn]
+    while queue:
+        node = queue.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            found.add(type(node).__name__.removesuffix("Backward"))
+        queue.extend(next_node for next_node, _ in node.next_functions)
+    return sorted(found)
