@@ -188,6 +188,8 @@ def _check(
     max_products: int,
     basis_size: int | None,
 ) -> None:
+    if not isinstance(k, int):
+        raise TypeError(f"k must be a whole number, got {k!r}")
     if not 1 <= k <= n:
         raise ValueError(f"k must be between 1 and the number of parameters {n}, got {k}")
     if which not in WHICH:

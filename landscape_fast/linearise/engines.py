@@ -8,7 +8,7 @@ twice. The first is used where it can be captured and agrees with the second in 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -210,13 +210,14 @@ def choose_engine(
     if wanted == "autograd":
         return plain, None
     captured = CapturedEngine(model, objective, space)
+    reason = _attempted(
+        lambda: captured.refusal(batch) or _disagreement(captured, plain, batch, space)
+    )
+    wrong, functions = 0.0, list[str]()
     try:
-        reason = captured.refusal(batch) or _disagreement(captured, plain, batch, space)
         wrong, functions = captured.derivative_error(batch)
     except Exception as error:
-        wrong, functions = 0.0, []
-        # A tracer may stop at anything a model does; double backward needs none of its limits.
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] or 'no message'}"
+        reason = reason or f"float64 does not run through the model: {_first_line(error)}"
     if wrong > DIFFERENCES:
         apart = f"second derivative is {wrong:.0%} off from differences of the model's gradient"
         if functions:
@@ -235,6 +236,19 @@ def choose_engine(
     if wanted == "captured":
         raise ValueError(f"engine='captured' was asked for, but: {reason}")
     return plain, reason
+
+
+def _attempted(check: Callable[[], str | None]) -> str | None:
+    try:
+        return check()
+    except Exception as error:
+        # A tracer may stop at anything a model does; double backward needs none of its limits.
+        return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def _disagreement(

@@ -87,16 +87,12 @@ class Objective:
         return bool(self._loss_fn is None and self._known)
 
     @property
-    def key(self) -> Hashable:
-        """Tells losses apart that have the same numbers but another form."""
-        if self._loss_fn is not None:
-            return ("loss_fn", self._loss_fn) if isinstance(self._loss_fn, Hashable) else object()
-        if self._known:
-            plain = {k: v for k, v in vars(self._criterion).items() if not k.startswith("_")}
-            return (type(self._criterion), repr(sorted(plain.items())), self.divides)
-        return (
-            (self._criterion, self.divides) if isinstance(self._criterion, Hashable) else object()
-        )
+    def key(self) -> Hashable | None:
+        """Tells known losses apart that differ in form; None for a function of the caller's."""
+        if self._loss_fn is not None or not self._known:
+            return None
+        plain = {k: v for k, v in vars(self._criterion).items() if not k.startswith("_")}
+        return (type(self._criterion), repr(sorted(plain.items())), self.divides)
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
         """Return the summed loss (a scalar tensor with its graph) and the count of ``batch``.

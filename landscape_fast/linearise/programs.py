@@ -18,12 +18,13 @@ from landscape_fast.linearise.capture import LossInputs, capture_gradient, captu
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.program import Program
 from landscape_fast.linearise.quadratic import STOPS
-from landscape_fast.linearise.structure import map_tensors
+from landscape_fast.linearise.structure import constants, map_tensors
 
 Kind = Literal["gradient", "value"]
 
 KEPT = 128  # programs; the least recently used one goes first
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), type, torch.dtype, torch.Size)
+_INTERNAL = frozenset(vars(nn.Module()))  # of every module, and not about its function
 _shared: OrderedDict[Hashable, Program] = OrderedDict()
 
 
@@ -43,7 +44,11 @@ class Programs:
         self._objective = objective
         self._inputs = inputs
         self._directions = directions
-        self._structure = structure_of(model, (objective.key, inputs.names, directions))
+        # A function of the caller's may read anything, so its programs stay with this model.
+        own = objective.key is None
+        self._structure = (
+            None if own else structure_of(model, (objective.key, inputs.names, directions))
+        )
         self._own: dict[Hashable, Program] = {}
 
     @property
@@ -54,6 +59,11 @@ class Programs:
     def find(self, kind: Kind, batch: Any, dtype: torch.dtype | None = None) -> Program:
         """Program for ``batch``, captured if it is new; with inputs in ``dtype`` if given."""
         # Tensors by shape and type, everything else by value: it is a constant of the program.
+        for item in constants(batch):
+            if not isinstance(item, _PLAIN):
+                raise ValueError(
+                    f"the batch holds a {type(item).__name__}, which a program would freeze"
+                )
         shapes = repr(map_tensors(lambda leaf: (tuple(leaf.shape), leaf.dtype, leaf.device), batch))
         key = (kind, shapes, dtype)
         if key not in self._own:
@@ -84,9 +94,8 @@ def structure_of(model: nn.Module, more: Hashable) -> Hashable | None:
         if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
             return None
         attributes = [
-            (key, value)
-            for key, value in vars(module).items()
-            if key != "training" and not key.startswith("_")
+            *((key, value) for key, value in vars(module).items() if key not in _INTERNAL),
+            *_class_attributes(type(module)),
         ]
         if not all(_is_plain(value) for _, value in attributes):
             return None
@@ -103,6 +112,17 @@ def structure_of(model: nn.Module, more: Hashable) -> Hashable | None:
     first: dict[int, str] = {}
     described.extend((name, first.setdefault(id(tensor), name)) for name, tensor in named)
     return tuple(described)
+
+
+def _class_attributes(kind: type) -> list[tuple[str, Any]]:
+    """Plain values that a class of the caller's keeps for all its objects."""
+    mine = [base for base in kind.__mro__ if not base.__module__.startswith(("torch.", "builtins"))]
+    return [
+        (f"{base.__qualname__}.{key}", value)
+        for base in mine
+        for key, value in vars(base).items()
+        if not key.startswith("__") and isinstance(value, int | float | complex | str | tuple)
+    ]
 
 
 def _is_plain(value: Any) -> bool:

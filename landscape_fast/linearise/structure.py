@@ -55,6 +55,23 @@ def tensors(batch: Any) -> Iterator[Tensor]:
             yield from tensors(getattr(batch, field.name))
 
 
+def constants(batch: Any) -> Iterator[Any]:
+    """Yield everything in ``batch`` that is no tensor and no container."""
+    if isinstance(batch, Tensor):
+        return
+    if isinstance(batch, Mapping):
+        for item in batch.values():
+            yield from constants(item)
+    elif isinstance(batch, list | tuple):
+        for item in batch:
+            yield from constants(item)
+    elif dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        for field in dataclasses.fields(batch):
+            yield from constants(getattr(batch, field.name))
+    else:
+        yield batch
+
+
 def rows(batch: Any) -> int | None:
     """Leading size that all tensors of ``batch`` share, or None where they differ."""
     sizes = {leaf.shape[0] for leaf in tensors(batch) if leaf.dim() > 0}

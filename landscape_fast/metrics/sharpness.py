@@ -34,7 +34,9 @@ def top_eigs(
 
     The operator is :class:`HessianOperator`, the method
     :func:`~landscape_fast.krylov.eigen.extreme_eigenpairs`. ``tol`` bounds an error: each reported
-    value lies within ``residuals[i] <= tol * |lambda_1|`` of an eigenvalue.
+    value lies within ``residuals[i] <= tol * |lambda_1|`` of an eigenvalue. It does not certify
+    that no eigenvalue is missing: of an exactly repeated one, as linear models with several outputs
+    have, a single copy may be returned, with the next distinct value in the place of another.
 
     Differs from PyHessian in: Lanczos in place of power iteration restarted per eigenvalue;
     ``tol`` bounds the residual, not the change between two steps; values come sorted, vectors with

@@ -79,21 +79,72 @@ def test_tensors_inside_a_program_keep_it_from_being_shared():
 
 
 def test_a_program_that_does_not_fit_the_model_is_not_used():
+    factor = [1.0]
+
     class Scaled(nn.Module):
         """Its factor hides in a closure, where no key can see it."""
 
-        def __init__(self, factor):
+        def __init__(self):
             super().__init__()
             torch.manual_seed(0)
-            self.layer, self._factor = nn.Linear(5, 3), factor
+            self.layer = nn.Linear(5, 3)
 
         def forward(self, x):
-            return self.layer(x) * self._factor
+            return self.layer(x) * factor[0]
 
-    matrix(Scaled(1.0))
-    second, op = matrix(Scaled(2.0))
+    matrix(Scaled())
+    factor[0] = 2.0
+    second, op = matrix(Scaled())
     assert op.engine == "autograd"
-    assert_relative(second, matrix(Scaled(2.0), engine="autograd")[0], 1e-12)
+    assert_relative(second, matrix(Scaled(), engine="autograd")[0], 1e-12)
+
+
+def test_hidden_attributes_and_class_attributes_are_part_of_the_structure():
+    class Scaled(nn.Module):
+        power = 1
+
+        def __init__(self, factor):
+            super().__init__()
+            self._factor = factor
+
+    assert structure_of(Scaled(1.0), ()) != structure_of(Scaled(2.0), ())
+    before = structure_of(Scaled(1.0), ())
+    Scaled.power = 2
+    assert structure_of(Scaled(1.0), ()) != before
+
+
+def test_a_function_of_the_callers_shares_no_program():
+    factor = [1.0]
+
+    def loss_fn(model, batch):
+        return factor[0] * F.cross_entropy(model(batch[0]), batch[1])
+
+    first, _ = matrix(mlp(), loss_fn=loss_fn)
+    factor[0] = 3.0
+    second, op = matrix(mlp(), loss_fn=loss_fn)
+    assert op.engine == "captured"
+    assert_relative(second, 3 * first, 1e-12)
+
+
+def test_an_object_in_a_batch_is_never_frozen_into_a_program():
+    class Weight:
+        def __init__(self, value):
+            self.value = value
+
+        def __repr__(self):
+            return "Weight"
+
+    x, y = classification(6)
+    loader = [(x.double(), y, Weight(1.0)), (x.double(), y, Weight(10.0))]
+
+    def loss_fn(model, batch):
+        return batch[2].value * F.cross_entropy(model(batch[0]), batch[1])
+
+    op = HessianOperator(mlp().double(), loader, loss_fn=loss_fn)
+    plain = HessianOperator(mlp().double(), loader, loss_fn=loss_fn, engine="autograd")
+    v = torch.randn(2, op.shape[0], dtype=torch.float64)
+    assert op.engine == "autograd"
+    assert_relative(op(v), plain(v), 1e-12)
 
 
 def test_the_number_of_kept_programs_is_bounded(monkeypatch):
