@@ -23,11 +23,6 @@ def spread_rows(batch: Any) -> Any:
     return map_tensors(lambda leaf: leaf[chosen.to(leaf.device)] if leaf.dim() else leaf, batch)
 
 
-def cut(batch: Any, part: slice) -> Any:
-    """Rows ``part`` of every tensor of ``batch``."""
-    return map_tensors(lambda leaf: leaf[part] if leaf.dim() else leaf, batch)
-
-
 def form_error(forms: Tensor, dots: Sequence[Tensor], products: Tangents) -> float:
     """Error of quadratic forms against products, relative to what rounding of these allows."""
     exact, scale = torch.zeros_like(forms), torch.zeros_like(forms)

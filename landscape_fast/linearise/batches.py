@@ -55,6 +55,11 @@ class Batches:
     def __len__(self) -> int:
         return self._length
 
+    @property
+    def resident(self) -> bool:
+        """Whether every pass yields the same batches in the same order, from memory."""
+        return self._kept is not None
+
     def __iter__(self) -> Iterator[Any]:
         if self._kept is not None:
             for batch in self._kept:
@@ -72,7 +77,8 @@ class Batches:
             )
 
     def _read(self, memory_budget: int | None) -> None:
-        host_budget = _free_host_bytes() // 2 if memory_budget is None else memory_budget
+        free = free_bytes(torch.device("cpu"))
+        host_budget = free // 2 if memory_budget is None else memory_budget
         size, fingerprint, length = 0, 0, 0
         # Hashing costs a pass over the bytes, so it starts only when the data are not kept.
         first_address: int | None = None
@@ -140,8 +146,10 @@ def _fingerprint(batch: Any) -> int:
     return int(digest.sum()) % 2**64
 
 
-def _free_host_bytes() -> int:
-    """Memory that can be had without swapping, the caches of files included."""
+def free_bytes(device: torch.device) -> int:
+    """Memory of ``device`` that can be had without swapping, the caches of files included."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
@@ -153,4 +161,4 @@ def _free_host_bytes() -> int:
 def _device_budget(device: torch.device, memory_budget: int | None) -> int:
     if device.type != "cuda" or memory_budget is not None:
         return memory_budget if memory_budget is not None else 2**62
-    return torch.cuda.mem_get_info(device)[0] // 4
+    return free_bytes(device) // 4

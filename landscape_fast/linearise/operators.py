@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class HessianOperator:
         params: Names or modules whose diagonal block of the Hessian is wanted; None for all
             trainable parameters.
         memory_budget: Bytes of data to keep; beyond it the loader is re-read for each product.
+        values_budget: Bytes of the primal pass to keep between products, so that iterations do not
+            repeat it; None for a quarter of the free memory, 0 for nothing.
         engine: ``"captured"`` walks a captured program with whole blocks of vectors, ``"autograd"``
             runs double backward per vector; ``"auto"`` captures where that is possible and agrees
             with double backward in float64 on a few rows.
@@ -78,6 +80,7 @@ class HessianOperator:
         loss_fn: LossFunction | None = None,
         params: Selection = None,
         memory_budget: int | None = None,
+        values_budget: int | None = None,
         engine: str = "auto",
     ) -> None:
         self._model = unwrap(model)
@@ -92,7 +95,12 @@ class HessianOperator:
             self.samples = self._batches.samples
             self.loss = self._measure_loss()
             self._engine, self.engine_note = choose_engine(
-                engine, self._model, self._objective, self.space, next(iter(self._batches))
+                engine,
+                self._model,
+                self._objective,
+                self.space,
+                next(iter(self._batches)),
+                values_budget,
             )
 
     @property
@@ -124,8 +132,9 @@ class HessianOperator:
         out = torch.zeros_like(rows)
         parts, dots = self.space.views(out), self.space.split(rows)
         with evaluation(self._model):
-            for batch in self._batches:
-                for part, product in zip(parts, self._engine.multiply(batch, dots), strict=True):
+            for index, batch in self._numbered():
+                products = self._engine.multiply(batch, dots, index)
+                for part, product in zip(parts, products, strict=True):
                     if product is not None:
                         part.add_(product)
         self.products += len(rows)
@@ -137,8 +146,8 @@ class HessianOperator:
         total = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
         dots = self.space.split(rows)
         with evaluation(self._model):
-            for batch in self._batches:
-                total += self._engine.quadratic(batch, dots)
+            for index, batch in self._numbered():
+                total += self._engine.quadratic(batch, dots, index)
         self.products += len(rows)
         return _finite(total) / self._normaliser
 
@@ -160,12 +169,12 @@ class HessianOperator:
         total = torch.zeros(draws, dtype=torch.float64)
 
         with evaluation(self._model):
-            for index, batch in enumerate(self._batches):
+            for number, (index, batch) in enumerate(self._numbered()):
                 for draw in range(draws):
                     # Estimate i owns rows i * batches to (i + 1) * batches: none share their signs.
-                    row = (first + draw) * len(self._batches) + index
+                    row = (first + draw) * len(self._batches) + number
                     _native.signs_(signs[draw : draw + 1], seed, first_row=row)
-                total += self._engine.quadratic(batch, self.space.split(signs)).cpu()
+                total += self._engine.quadratic(batch, self.space.split(signs), index).cpu()
         self.products += draws
         return _finite(total) / self._normaliser
 
@@ -183,6 +192,12 @@ class HessianOperator:
         return LinearOperator(
             shape=self.shape, matvec=self.__matmul__, matmat=self.__matmul__, dtype=kind
         )
+
+    def _numbered(self) -> Iterator[tuple[int | None, Any]]:
+        """The batches of one pass, with an index where every pass yields the same ones."""
+        self._engine.refresh()
+        for index, batch in enumerate(self._batches):
+            yield index if self._batches.resident else None, batch
 
     def _rows(self, block: Tensor) -> Tensor:
         if block.shape[-1:] != self.shape[1:] or block.dim() > 2:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from landscape_fast.linearise.liveness import last_uses, moving, needed, read, wanted
 from landscape_fast.linearise.rules import FIXED, RULES, forward_mode
 
 
@@ -29,6 +31,9 @@ class Step:
     kwargs: dict[str, Any]  # constants: dtypes, layouts
     slot: int
     pushed: bool  # its tangent is wanted and not zero
+    dots: list[Any]  # args whose tangents count, None for the others
+    computed: list[Any] | None  # args for the value alone; None where no tangent needs it
+    stub: Any  # of the same shape and without memory, where no tangent reads the value
     dead: tuple[int, ...]  # slots that nobody reads after this step
 
 
@@ -39,25 +44,35 @@ class Program:
         traced: ATen calls without control flow; the output is a tuple of nodes or None.
         directions: Number of leading placeholders that tangents start from.
         constants: Operations whose result counts as constant, beside those that are.
+        muted: For a node, the nodes it reads whose tangents count as zero.
 
     Attributes:
         slow: Names of the operations that only the general rule serves.
-        largest: Elements of the largest value that has a tangent, parameters excepted.
+        largest: Elements of the largest value that has a tangent and depends on other inputs than
+            the leading ones.
     """
 
     def __init__(
-        self, traced: fx.GraphModule, directions: int, constants: frozenset[Any] = frozenset()
+        self,
+        traced: fx.GraphModule,
+        directions: int,
+        constants: frozenset[Any] = frozenset(),
+        muted: Mapping[fx.Node, set[fx.Node]] | None = None,
     ) -> None:
+        muted = muted or {}
         nodes = [node for node in traced.graph.nodes if node.op != "output"]
         outputs = next(node for node in traced.graph.nodes if node.op == "output").args[0]
         slots = {node: index for index, node in enumerate(nodes)}
         inputs = [node for node in nodes if node.op == "placeholder"]
-        moving = _moving(nodes, set(inputs[:directions]), FIXED | constants)
-        pushed = moving & _wanted(nodes, moving, {out for out in outputs if out is not None})
+        ends = {out for out in outputs if out is not None}
+        moves = moving(nodes, set(inputs[:directions]), FIXED | constants, muted)
+        pushed = moves & wanted(nodes, moves, ends, muted)
+        reads = read(nodes, pushed)
+        computed = needed(nodes, reads)
         self.size = len(nodes)
         self.inputs = [slots[node] for node in inputs]
         self.outputs = [slots[out] if out in pushed else None for out in outputs]
-        dead = _last_uses(nodes, {out for out in outputs if out is not None})
+        dead = last_uses(nodes, ends)
         calls = [node for node in nodes if node.op == "call_function"]
         self.constants = {
             slots[node]: getattr(traced, str(node.target))
@@ -71,12 +86,17 @@ class Program:
                 kwargs=kwargs,
                 slot=slots[node],
                 pushed=node in pushed,
+                dots=[_templated(item, slots, muted.get(node)) for item in args],
+                computed=_trimmed(node, args, slots, computed),
+                stub=None if node in reads else _stub(node.meta.get("val")),
                 dead=tuple(slots[other] for other in dead[node]),
             )
             for node in calls
             for args, kwargs in [_positional(node)]
         ]
-        self.largest = max((_elements(node) for node in calls if node in pushed), default=1)
+        self._read = {slots[node] for node in reads}
+        data = moving(nodes, set(inputs[directions:]), frozenset(), {})
+        self.largest = max((_elements(n) for n in calls if n in pushed and n in data), default=1)
         served = (operator.getitem, *RULES)
         self.slow = {str(n.target) for n in calls if n in pushed and n.target not in served}
 
@@ -84,6 +104,17 @@ class Program:
     def has_constants(self) -> bool:
         """Whether tensors of the traced model are part of the program."""
         return bool(self.constants)
+
+    def primals(self, inputs: Sequence[Tensor]) -> list[Any]:
+        """Values of the steps that tangents read, for any number of :meth:`tangents_at`."""
+        values, _ = start(self, inputs, [])
+        kept: list[Any] = [None] * self.size
+        for step in self.steps:
+            values[step.slot] = _value(step, values)
+            kept[step.slot] = values[step.slot] if step.slot in self._read else step.stub
+            for slot in step.dead:
+                values[slot] = None
+        return kept
 
     def tangents(self, inputs: Sequence[Tensor], dots: Sequence[Tensor]) -> list[Tensor | None]:
         """Directional derivatives of the outputs.
@@ -97,14 +128,36 @@ class Program:
         """
         values, blocks = start(self, inputs, dots)
         for step in self.steps:
-            args = [filled(item, values) for item in step.args]
-            out = values[step.slot] = step.target(*args, **step.kwargs)
-            if step.pushed:
-                dots_of = [tangent_of(item, blocks) for item in step.args]
-                blocks[step.slot] = push(step.target, args, step.kwargs, dots_of, out)
+            values[step.slot] = _value(step, values)
+            self._push(step, values, blocks)
             for slot in step.dead:
                 values[slot] = blocks[slot] = None
         return [None if slot is None else blocks[slot] for slot in self.outputs]
+
+    def tangents_at(
+        self, kept: Sequence[Any], inputs: Sequence[Tensor], dots: Sequence[Tensor]
+    ) -> list[Tensor | None]:
+        """Like :meth:`tangents`, with what :meth:`primals` returned for the same inputs."""
+        values, blocks = start(self, inputs, dots)
+        for step in self.steps:
+            values[step.slot] = kept[step.slot]
+            self._push(step, values, blocks)
+            for slot in step.dead:
+                values[slot] = blocks[slot] = None
+        return [None if slot is None else blocks[slot] for slot in self.outputs]
+
+    @staticmethod
+    def _push(step: Step, values: list[Any], blocks: list[Any]) -> None:
+        if step.pushed:
+            args = [filled(item, values) for item in step.args]
+            dots = [tangent_of(item, blocks) for item in step.dots]
+            blocks[step.slot] = push(step.target, args, step.kwargs, dots, values[step.slot])
+
+
+def _value(step: Step, values: list[Any]) -> Any:
+    if step.computed is None:
+        return step.stub
+    return step.target(*(filled(item, values) for item in step.computed), **step.kwargs)
 
 
 def start(program: Program, inputs: Sequence[Tensor], dots: Sequence[Tensor]) -> tuple[Any, Any]:
@@ -131,37 +184,31 @@ def push(target: Any, args: list[Any], kwargs: dict[str, Any], dots: list[Any], 
     return forward_mode(target, args, kwargs, dots) if result is NotImplemented else result
 
 
-def _moving(nodes: list[fx.Node], starts: set[fx.Node], fixed: frozenset[Any]) -> set[fx.Node]:
-    """Nodes whose values move when the values of ``starts`` do."""
-    moving = set(starts)
-    for node in nodes:
-        if node.target not in fixed and any(source in moving for source in node.all_input_nodes):
-            moving.add(node)
-    return moving
+def _trimmed(
+    node: fx.Node, args: list[Any], slots: dict[fx.Node, int], computed: set[fx.Node]
+) -> list[Any] | None:
+    """Arguments that compute just the outputs of ``node`` that are needed."""
+    if node not in computed:
+        return None
+    if node.target is torch.ops.aten.convolution_backward.default:
+        needed = {user.args[1] for user in node.users if user in computed}
+        mask = [wanted and index in needed for index, wanted in enumerate(args[-1])]
+        args = [*args[:-1], mask]
+    return [_templated(item, slots) for item in args]
 
 
-def _wanted(nodes: list[fx.Node], moving: set[fx.Node], ends: set[fx.Node]) -> set[fx.Node]:
-    """Nodes whose tangents reach ``ends``."""
-    wanted = set(ends)
-    for node in reversed(nodes):
-        if node in wanted and node in moving and node.op == "call_function":
-            wanted |= set(node.all_input_nodes)
-    return wanted
+def _stub(value: Any) -> Any:
+    """What has the shape of a value and no memory; not a number, so that a use of it shows."""
+    if isinstance(value, Tensor):
+        filler = math.nan if value.is_floating_point() or value.is_complex() else 0
+        single = torch.full((), filler, dtype=value.dtype, device=value.device)
+        return single.expand(value.shape)
+    return tuple(map(_stub, value)) if isinstance(value, list | tuple) else value
 
 
 def _elements(node: fx.Node) -> int:
     value = node.meta.get("val")
     return value.numel() if isinstance(value, Tensor) else 0
-
-
-def _last_uses(nodes: list[fx.Node], kept: set[fx.Node]) -> dict[fx.Node, list[fx.Node]]:
-    """For each node, those that nobody reads after it."""
-    last = {source: node for node in nodes for source in (node, *node.all_input_nodes)}
-    dead: dict[fx.Node, list[fx.Node]] = {node: [] for node in nodes}
-    for source, node in last.items():
-        if source not in kept:
-            dead[node].append(source)
-    return dead
 
 
 def _positional(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
@@ -175,12 +222,12 @@ def _positional(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
     return args, kwargs
 
 
-def _templated(item: Any, slots: dict[fx.Node, int]) -> Any:
+def _templated(item: Any, slots: dict[fx.Node, int], muted: set[fx.Node] | None = None) -> Any:
     """Replace nodes by slots, and fx's immutable containers by lists that operations accept."""
     if isinstance(item, fx.Node):
-        return Slot(slots[item])
+        return None if muted and item in muted else Slot(slots[item])
     if isinstance(item, list | tuple):
-        return [_templated(inner, slots) for inner in item]
+        return [_templated(inner, slots, muted) for inner in item]
     return item
 
 

@@ -9,7 +9,7 @@ from networks import LADDER
 from oracles import assert_relative, classification, cut, mlp
 from torch import nn
 
-from landscape_fast.linearise import engines
+from landscape_fast.linearise import cuts
 from landscape_fast.linearise.operators import HessianOperator
 
 CAPTURED = [name for name in LADDER if name != "recurrent"]
@@ -26,7 +26,7 @@ def doubled(batches):
 
 @pytest.mark.parametrize("name", CAPTURED)
 def test_the_captured_program_equals_double_backward(name, monkeypatch):
-    monkeypatch.setattr(engines, "CACHED_ELEMENTS", 300)
+    monkeypatch.setattr(cuts, "CACHED_ELEMENTS", 300)
     make, shape = LADDER[name]
     loader = doubled(cut(classification(40, shape), [33, 7]))
     captured, plain = pair(make, loader)
@@ -74,7 +74,7 @@ def test_capture_demanded_but_refused_is_an_error_with_the_reason():
 
 
 def test_a_loss_that_couples_rows_is_not_cut(monkeypatch):
-    monkeypatch.setattr(engines, "CACHED_ELEMENTS", 1)
+    monkeypatch.setattr(cuts, "CACHED_ELEMENTS", 1)
 
     def loss_fn(model, batch):
         out = model(batch[0])
@@ -131,7 +131,7 @@ def test_no_parameter_of_the_callers_gains_a_graph():
 
 
 def test_neighbours_that_are_paired_are_never_cut_apart(monkeypatch):
-    monkeypatch.setattr(engines, "CACHED_ELEMENTS", 1)
+    monkeypatch.setattr(cuts, "CACHED_ELEMENTS", 1)
 
     class Paired(nn.Module):
         def __init__(self):

@@ -7,7 +7,7 @@ from networks import LADDER
 from oracles import assert_relative, classification, cut, dense_hessian
 from torch import nn
 
-from landscape_fast.linearise import engines
+from landscape_fast.linearise import cuts
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.rules.curvature import CURVATURES
 
@@ -16,7 +16,7 @@ CAPTURED = [name for name in LADDER if name != "recurrent"]
 
 @pytest.mark.parametrize("name", CAPTURED)
 def test_forms_equal_those_of_the_dense_hessian(name, monkeypatch):
-    monkeypatch.setattr(engines, "CACHED_ELEMENTS", 300)
+    monkeypatch.setattr(cuts, "CACHED_ELEMENTS", 300)
     make, shape = LADDER[name]
     x, y = classification(40, shape)
     exact = dense_hessian(make(), lambda model: F.cross_entropy(model(x.double()), y))

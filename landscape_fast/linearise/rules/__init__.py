@@ -2,11 +2,19 @@
 
 from landscape_fast.linearise.rules import bilinear, linear, loss, norm, pointwise
 from landscape_fast.linearise.rules.fallback import forward_mode
-from landscape_fast.linearise.rules.registry import FIXED, LINEAR, RULES
+from landscape_fast.linearise.rules.registry import (
+    FIXED,
+    LINEAR,
+    READS_ARGUMENTS,
+    READS_SHAPES,
+    RULES,
+)
 
 __all__ = [
     "FIXED",
     "LINEAR",
+    "READS_ARGUMENTS",
+    "READS_SHAPES",
     "RULES",
     "bilinear",
     "forward_mode",

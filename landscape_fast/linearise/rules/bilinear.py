@@ -14,7 +14,7 @@ from landscape_fast.linearise.rules.registry import Tangent, added, broadcast, r
 aten = torch.ops.aten
 
 
-@rule(aten.mul.Tensor)
+@rule(aten.mul.Tensor, reads="arguments")
 def _multiplied(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     total = None if dots[0] is None else broadcast(dots[0], out.dim()) * args[1]
     second = dots[1] if len(dots) > 1 else None
@@ -23,12 +23,12 @@ def _multiplied(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangen
     return added(total, broadcast(second, out.dim()) * args[0], out)
 
 
-@rule(aten.mm.default)
+@rule(aten.mm.default, reads="arguments")
 def _mm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return added(_left(dots[0], args[1]), _right(args[0], dots[1]))
 
 
-@rule(aten.addmm.default)
+@rule(aten.addmm.default, reads="arguments")
 def _addmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     product = added(_left(dots[1], args[2]), _right(args[1], dots[2]))
     if dots[0] is None:
@@ -55,7 +55,7 @@ def _right(a: Tensor, dot: Tangent) -> Tangent:
     return (a @ folded).unflatten(1, (k, n)).transpose(0, 1)
 
 
-@rule(aten.bmm.default)
+@rule(aten.bmm.default, reads="arguments")
 def _bmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     first = None
     if dots[0] is not None:
@@ -70,7 +70,7 @@ def _bmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return added(first, second)
 
 
-@rule(aten.convolution.default)
+@rule(aten.convolution.default, reads="arguments")
 def _convolution(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     x, weight, _, *geometry = args
     transposed, groups = geometry[3], geometry[5]
@@ -96,7 +96,7 @@ def _by_weight(x: Tensor, dot: Tensor, geometry: Sequence[Any], one_by_one: bool
     return folded.unflatten(1, (k, dot.shape[1])).transpose(0, 1)
 
 
-@rule(aten.convolution_backward.default)
+@rule(aten.convolution_backward.default, reads="arguments")
 def _convolution_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     delta, x, weight, _, *geometry, mask = args
     if geometry[3] or geometry[5] > 1:

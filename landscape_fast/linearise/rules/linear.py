@@ -13,28 +13,28 @@ from landscape_fast.linearise.rules.registry import Tangent, broadcast, linear
 aten = torch.ops.aten
 
 
-@linear(aten.detach.default, aten.alias.default, aten.lift_fresh.default)
+@linear(aten.detach.default, aten.alias.default, aten.lift_fresh.default, reads="shapes")
 def _same(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0]
 
 
-@linear(aten.clone.default)
+@linear(aten.clone.default, reads="shapes")
 def _copied(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0]
 
 
-@linear(aten.view.default, aten._unsafe_view.default, aten.reshape.default)
+@linear(aten.view.default, aten._unsafe_view.default, aten.reshape.default, reads="shapes")
 def _viewed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return None if dots[0] is None else dots[0].reshape(len(dots[0]), *out.shape)
 
 
-@linear(aten.expand.default)
+@linear(aten.expand.default, reads="shapes")
 def _expanded(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     dot = dots[0]
     return None if dot is None else broadcast(dot, out.dim()).expand(len(dot), *out.shape)
 
 
-@linear(aten.t.default)
+@linear(aten.t.default, reads="shapes")
 def _turned(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0] if dots[0] is None or args[0].dim() < 2 else dots[0].transpose(1, 2)
 
@@ -44,7 +44,7 @@ def _behind(dim: int, dims: int) -> int:
     return dim + 1 if dim >= 0 else dim + dims + 1
 
 
-@linear(aten.transpose.int)
+@linear(aten.transpose.int, reads="shapes")
 def _transposed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     dims = args[0].dim()
     if dots[0] is None:
@@ -52,29 +52,29 @@ def _transposed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangen
     return dots[0].transpose(_behind(args[1], dims), _behind(args[2], dims))
 
 
-@linear(aten.permute.default)
+@linear(aten.permute.default, reads="shapes")
 def _permuted(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     if dots[0] is None:
         return None
     return dots[0].permute(0, *(_behind(dim, args[0].dim()) for dim in args[1]))
 
 
-@linear(aten.unsqueeze.default)
+@linear(aten.unsqueeze.default, reads="shapes")
 def _unsqueezed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return None if dots[0] is None else dots[0].unsqueeze(_behind(args[1], out.dim()))
 
 
-@linear(aten.squeeze.dim, aten.squeeze.default, aten.squeeze.dims)
+@linear(aten.squeeze.dim, aten.squeeze.default, aten.squeeze.dims, reads="shapes")
 def _squeezed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return None if dots[0] is None else dots[0].reshape(len(dots[0]), *out.shape)
 
 
-@linear(aten.select.int)
+@linear(aten.select.int, reads="shapes")
 def _selected(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return None if dots[0] is None else dots[0].select(_behind(args[1], args[0].dim()), args[2])
 
 
-@linear(aten.sum.dim_IntList)
+@linear(aten.sum.dim_IntList, reads="shapes")
 def _summed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     if dots[0] is None:
         return None
@@ -83,7 +83,7 @@ def _summed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0].sum([_behind(dim, args[0].dim()) for dim in dims], kept)
 
 
-@linear(aten.avg_pool2d.default)
+@linear(aten.avg_pool2d.default, reads="shapes")
 def _pooled(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     if dots[0] is None:
         return None
@@ -91,7 +91,7 @@ def _pooled(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return unfold_rows(folded, len(dots[0]), out)
 
 
-@linear(aten.avg_pool2d_backward.default)
+@linear(aten.avg_pool2d_backward.default, reads="shapes")
 def _pooled_back(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     if dots[0] is None:
         return None
@@ -120,12 +120,12 @@ def _max_pooled_back(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> T
     return flat.scatter_add_(-1, chosen, block.flatten(-2)).reshape(len(block), *out.shape)
 
 
-@linear(aten.mul.Scalar)
+@linear(aten.mul.Scalar, reads="shapes")
 def _scaled(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0] * args[1]
 
 
-@linear(aten.div.Scalar)
+@linear(aten.div.Scalar, reads="shapes")
 def _divided(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0] / args[1]
 

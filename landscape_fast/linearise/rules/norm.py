@@ -22,7 +22,7 @@ def _channels(vector: Tensor, dims: int) -> Tensor:
     return vector.reshape(*vector.shape, *(1,) * (dims - 2))
 
 
-@rule(aten.native_batch_norm.default)
+@rule(aten.native_batch_norm.default, reads="arguments")
 def _batch_norm(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     x, weight, _, mean, var, training, _, eps = args
     if training:
@@ -46,7 +46,7 @@ def _addcmul(total: Tangent, value: Tensor, dot: Tensor) -> Tensor:
     return total.addcmul_(value[None], dot)
 
 
-@rule(aten.native_batch_norm_backward.default)
+@rule(aten.native_batch_norm_backward.default, reads="arguments")
 def _batch_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     delta, x, weight, mean, var, _, _, training, eps, mask = args
     if training:
@@ -106,7 +106,7 @@ def under(dot: Tensor, x: Tensor) -> Tensor:
     return dot.reshape(len(dot), *(1,) * (x.dim() + 1 - dot.dim()), *dot.shape[1:])
 
 
-@rule(aten.native_layer_norm_backward.default)
+@rule(aten.native_layer_norm_backward.default, reads="arguments")
 def _layer_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     delta, x, shape, mean, inverse, weight, _, mask = args
     dims = len(shape)

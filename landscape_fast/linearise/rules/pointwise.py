@@ -89,17 +89,17 @@ def _relu(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0] * (out > 0)
 
 
-@rule(aten.threshold_backward.default)
+@rule(aten.threshold_backward.default, reads="arguments")
 def _relu_backward(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return None if dots[0] is None else dots[0] * (args[1] > args[2])
 
 
-@rule(aten.add.Tensor)
+@rule(aten.add.Tensor, reads="shapes")
 def _add(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return _sum(dots, out, 1)
 
 
-@rule(aten.sub.Tensor)
+@rule(aten.sub.Tensor, reads="shapes")
 def _subtract(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return _sum(dots, out, -1)
 

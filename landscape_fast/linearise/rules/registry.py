@@ -14,7 +14,7 @@ the call to the general rule.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -48,15 +48,25 @@ FIXED = frozenset(
 # Operations linear in all that moves: their second derivative is zero.
 LINEAR: set[Any] = set()
 
+# What a rule reads beside the tangents: nothing but shapes, or all arguments but not the output.
+# A rule in neither may read everything. Values that no rule reads are not computed.
+READS_SHAPES: set[Any] = set()
+READS_ARGUMENTS: set[Any] = set()
 
-def linear(*operations: Any) -> Callable[[Rule], Rule]:
+
+Reads = Literal["all", "arguments", "shapes"]
+
+
+def linear(*operations: Any, reads: Reads = "all") -> Callable[[Rule], Rule]:
     """Register the decorated function as the tangent rule of linear ``operations``."""
     LINEAR.update(operations)
-    return rule(*operations)
+    return rule(*operations, reads=reads)
 
 
-def rule(*operations: Any) -> Callable[[Rule], Rule]:
+def rule(*operations: Any, reads: Reads = "all") -> Callable[[Rule], Rule]:
     """Register the decorated function as the tangent rule of ``operations``."""
+    if reads != "all":
+        (READS_SHAPES if reads == "shapes" else READS_ARGUMENTS).update(operations)
 
     def register(function: Rule) -> Rule:
         for operation in operations:

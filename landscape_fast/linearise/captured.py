@@ -1,0 +1,200 @@
+"""Products with the second derivative of a batch loss by walking its captured program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape_fast.linearise.agreement import (
+    derivative_error,
+    form_error,
+    relative_error,
+    spread_rows,
+)
+from landscape_fast.linearise.capture import LossInputs
+from landscape_fast.linearise.cuts import (
+    FEWEST_ROWS,
+    cut,
+    parts,
+    rows_at_once,
+    vectors_at_once,
+)
+from landscape_fast.linearise.objective import Objective
+from landscape_fast.linearise.params import ParameterSpace
+from landscape_fast.linearise.programs import Kind, Programs
+from landscape_fast.linearise.quadratic import quadratic_forms
+from landscape_fast.linearise.residency import Prepared, Residency
+from landscape_fast.linearise.second_derivative import (
+    Tangents,
+    double_backward,
+    twice_differentiable,
+)
+from landscape_fast.linearise.structure import rows, tensors
+
+SEPARATE = 1e-10  # relative rounding allowed in float64 where two ways of computing must agree
+
+
+class CapturedEngine:
+    """One captured program per batch shape, walked with blocks of tangents."""
+
+    name = "captured"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        space: ParameterSpace,
+        values_budget: int | None = None,
+    ) -> None:
+        self._model = model
+        self._objective = objective
+        self._parameters = len(space.tensors)
+        self._inputs = LossInputs(model, space)
+        self._programs = Programs(model, objective, self._inputs, self._parameters)
+        self._separable = False
+        self._row_elements = 1  # of the largest value that depends on the data
+        self._residency = Residency(model, space.device, values_budget)
+        self._most_vectors: int | None = None  # once a device has run out of memory
+
+    @property
+    def slow_operations(self) -> tuple[str, ...]:
+        """Operations served by the general rule instead of one of their own."""
+        return self._programs.slow_operations
+
+    def refresh(self) -> None:
+        """Forget kept values if the model has other numbers now."""
+        self._residency.refresh()
+
+    def multiply(self, batch: Any, dots: Sequence[Tensor], index: int | None = None) -> Tangents:
+        """Products with each vector, a cache-sized piece of the batch at a time."""
+        found = self._in_parts(lambda part: self._products(batch, part, index), batch, dots)
+        if len(found) == 1:
+            return found[0]
+        return [
+            None if tensors_of[0] is None else torch.cat(tensors_of)  # the same ones are zero
+            for tensors_of in zip(*found, strict=True)
+        ]
+
+    def quadratic(self, batch: Any, dots: Sequence[Tensor], index: int | None = None) -> Tensor:
+        """Quadratic forms from forward tangents, a cache-sized piece of the batch at a time."""
+        return torch.cat(self._in_parts(lambda part: self._forms(batch, part, index), batch, dots))
+
+    def _products(self, batch: Any, dots: Sequence[Tensor], index: int | None) -> Tangents:
+        total: Tangents = [None] * self._parameters
+        for piece in self._prepared("gradient", batch, len(dots[0]), index):
+            with torch.no_grad():
+                if piece.primals is None:
+                    found = piece.program.tangents(piece.inputs, dots)
+                else:
+                    found = piece.program.tangents_at(piece.primals, piece.inputs, dots)
+            total = [
+                part if sum_ is None else sum_ if part is None else sum_ + part
+                for sum_, part in zip(total, found, strict=True)
+            ]
+        return total
+
+    def _forms(self, batch: Any, dots: Sequence[Tensor], index: int | None) -> Tensor:
+        total = torch.zeros(len(dots[0]), dtype=torch.float64, device=dots[0].device)
+        for piece in self._prepared("value", batch, len(dots[0]), index):
+            with torch.no_grad():
+                total += quadratic_forms(piece.program, piece.inputs, dots)
+        return total
+
+    def _in_parts(
+        self, function: Callable[[list[Tensor]], Any], batch: Any, dots: Sequence[Tensor]
+    ) -> list[Any]:
+        """Results for the parts of a block that fit in memory together."""
+        lines = FEWEST_ROWS if self._cuts(batch) else (rows(batch) or 1)
+        while True:
+            most = vectors_at_once(self._row_elements, lines, dots[0].device)
+            size = min(most, self._most_vectors or most)
+            try:
+                return [function(part) for part in parts(dots, size)]
+            except torch.OutOfMemoryError:
+                # First fewer vectors at a time, then nothing kept between products.
+                used = min(size, len(dots[0]))
+                if used == 1 and not self._residency.stop():
+                    raise
+                self._most_vectors = max(1, used // 2)
+
+    def _prepared(self, kind: Kind, batch: Any, k: int, index: int | None) -> Iterator[Prepared]:
+        """Pieces of a batch with their programs; kept ones if the batch has an index."""
+        count = rows(batch) or 1
+        size = rows_at_once(k, self._row_elements) if self._cuts(batch) else count
+        for number, start in enumerate(range(0, count, size)):
+            key = (kind, index, size, number)
+            prepared = self._residency.get(key)
+            if prepared is None:
+                piece = batch if size >= count else cut(batch, slice(start, start + size))
+                with twice_differentiable(self._model):
+                    program = self._programs.find(kind, piece)
+                inputs = self._inputs.gather(piece)
+                if index is None:
+                    prepared = Prepared(program, inputs, None)
+                else:
+                    # Quadratic forms run their own primal pass, in as little memory as they can.
+                    with torch.no_grad():
+                        wanted = size if kind == "gradient" else None
+                        prepared = self._residency.keep(key, program, inputs, wanted)
+            yield prepared
+
+    def _cuts(self, batch: Any) -> bool:
+        on_cpu = all(leaf.device.type == "cpu" for leaf in tensors(batch))
+        return self._separable and on_cpu and rows(batch) is not None
+
+    def refusal(self, batch: Any) -> str | None:
+        """Why the captured program of ``batch`` must not be used, or None.
+
+        Held to double backward on a few rows in float64: a stop-gradient or a backward pass that
+        leaves the graph makes the two disagree.
+        """
+        few = spread_rows(batch)
+        values = self._inputs.gather(few, torch.float64)
+        leaves = [value.clone().requires_grad_() for value in values[: self._parameters]]
+        generator = torch.Generator().manual_seed(0)
+        dots = [
+            torch.randn(2, *leaf.shape, generator=generator, dtype=torch.float64).to(leaf.device)
+            for leaf in leaves
+        ]
+        with twice_differentiable(self._model):
+            program = self._programs.find("gradient", few, torch.float64)
+            with torch.enable_grad():
+                value = self._inputs.call(self._objective, few, [*leaves, *values[len(leaves) :]])
+            exact = double_backward(value, leaves, dots)
+            value_program = self._programs.find("value", few, torch.float64)
+        with torch.no_grad():
+            ours = program.tangents_at(program.primals(values), values, dots)
+            forms = quadratic_forms(value_program, values, dots)
+        error = max(relative_error(ours, exact), form_error(forms, dots, exact))
+        self._separable = self._objective.sums_rows and self._rows_are_separate(few, leaves)
+        self._row_elements = max(1, value_program.largest // (rows(few) or 1))
+        if not error <= SEPARATE:
+            return f"the captured program differs from double backward by {error:.1e} in float64"
+        return None
+
+    def derivative_error(self, batch: Any) -> tuple[float, list[str]]:
+        """Error of double backward itself; see :func:`derivative_error`."""
+        with twice_differentiable(self._model):
+            return derivative_error(self._inputs, self._objective, batch, self._parameters)
+
+    def _rows_are_separate(self, batch: Any, leaves: list[Tensor]) -> bool:
+        """Whether the summed loss is a sum over rows, so that a batch may be cut further."""
+        count = rows(batch)
+        if count is None or count < 2:
+            return False
+        gradients = []
+        # One row against the rest: a loss over pairs or halves of a batch shows, or fails.
+        try:
+            for part in (slice(0, count), slice(0, 1), slice(1, count)):
+                piece = cut(batch, part)
+                others = self._inputs.gather(piece, torch.float64)[len(leaves) :]
+                value = self._inputs.call(self._objective, piece, [*leaves, *others])
+                gradients.append(torch.autograd.grad(value, leaves, materialize_grads=True))
+        except (RuntimeError, ValueError):
+            return False
+        whole, first, second = gradients
+        halves = [one + other for one, other in zip(first, second, strict=True)]
+        return relative_error(halves, list(whole)) <= SEPARATE

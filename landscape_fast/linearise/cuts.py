@@ -1,0 +1,41 @@
+"""How a batch and a block of vectors are cut so that the tangents of a piece fit the machine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from landscape_fast.linearise.structure import map_tensors
+
+# Elements of the largest block of tangents of one pass on a CPU, so that it stays in cache, and the
+# rows below which convolutions lose more than the cache gives. Fixed, not timed: the cut decides
+# the last bits of a sum, and the same call gives the same bits on every run.
+CACHED_ELEMENTS = 2**20
+FEWEST_ROWS = 8
+# A longer block goes through in parts: wide enough to be fast, and far from the end of memory.
+WIDEST_ELEMENTS = defaultdict(lambda: 2**28, cpu=2**23)
+
+
+def cut(batch: Any, part: slice) -> Any:
+    """Rows ``part`` of every tensor of ``batch``."""
+    return map_tensors(lambda leaf: leaf[part] if leaf.dim() else leaf, batch)
+
+
+def vectors_at_once(row_elements: int, rows: int, device: torch.device) -> int:
+    """Vectors of one pass, for ``rows`` rows whose largest value has ``row_elements`` each."""
+    return max(1, WIDEST_ELEMENTS[device.type] // max(1, rows * row_elements))
+
+
+def rows_at_once(vectors: int, row_elements: int) -> int:
+    """Rows of one pass with ``vectors`` tangents per value."""
+    return max(FEWEST_ROWS, CACHED_ELEMENTS // (vectors * row_elements))
+
+
+def parts(block: Sequence[Tensor], size: int) -> Iterator[list[Tensor]]:
+    """At most ``size`` vectors of a block (K, *shape) per parameter at a time."""
+    for start in range(0, len(block[0]), size):
+        yield [part[start : start + size] for part in block]

@@ -1,0 +1,116 @@
+"""Values of a program that stay in memory between products.
+
+What tangents read of the primal pass depends on the parameters and the data alone, so iterations
+share it. It is kept piece by piece while a budget lasts; the rest is computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape_fast.linearise.batches import free_bytes
+from landscape_fast.linearise.program import Program
+
+SHARE = 4  # of the free memory that values may take by default: one part in so many
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A piece of the data, ready for tangents."""
+
+    program: Program
+    inputs: Sequence[Tensor]
+    primals: Sequence[Any] | None  # None where the budget did not last
+
+
+class Residency:
+    """Prepared pieces of one model's data, dropped as soon as one of its numbers changes.
+
+    Args:
+        model: The module.
+        device: Where values are kept.
+        budget: Bytes; None for a quarter of what is free there.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, budget: int | None) -> None:
+        self._model = model
+        self._budget = free_bytes(device) // SHARE if budget is None else budget
+        self._pieces: dict[Hashable, Prepared] = {}
+        self._numbers: list[Tensor] = []
+        self._rows = 0
+        self.nbytes = 0
+
+    def refresh(self) -> None:
+        """Forget everything if a parameter or buffer is not what it was.
+
+        Numbers are compared, not version counters: ``parameter.data`` changes without one.
+        """
+        now = [*self._model.parameters(), *self._model.buffers()]
+        same = len(now) == len(self._numbers) and all(
+            one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+            for one, other in zip(now, self._numbers, strict=True)
+        )
+        if not same:
+            self.clear()
+            self._numbers = [tensor.detach().clone() for tensor in now]
+
+    def clear(self) -> None:
+        """Forget all pieces."""
+        self._pieces.clear()
+        self.nbytes = 0
+
+    def get(self, key: Hashable) -> Prepared | None:
+        """What was kept under ``key``."""
+        return self._pieces.get(key)
+
+    def stop(self) -> bool:
+        """Give back all memory and keep no more values; False if none were kept."""
+        had = self.nbytes > 0
+        self.clear()
+        self._budget = 0
+        return had
+
+    def keep(
+        self, key: Hashable, program: Program, inputs: Sequence[Tensor], rows: int | None
+    ) -> Prepared:
+        """Prepare a piece: of ``rows`` rows with its primal values while the budget lasts.
+
+        Pieces of another size hold the same values; they make room.
+        """
+        primals: Sequence[Any] | None = None
+        if rows is not None and rows != self._rows:
+            self.clear()
+            self._rows = rows
+        if rows is not None and self.nbytes < self._budget:
+            primals = program.primals(inputs)
+            size = _nbytes(primals, inputs)
+            primals = primals if self.nbytes + size <= self._budget else None
+            self.nbytes += size if primals is not None else 0
+        prepared = Prepared(program, inputs, primals)
+        self._pieces[key] = prepared
+        return prepared
+
+
+def _nbytes(values: Iterable[Any], inputs: Sequence[Tensor]) -> int:
+    """Bytes of the memory under ``values`` that is not that of ``inputs``."""
+    known = {tensor.untyped_storage().data_ptr() for tensor in inputs}
+    total = 0
+    for value in _flat(values):
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in known:
+            known.add(storage.data_ptr())
+            total += storage.nbytes()
+    return total
+
+
+def _flat(values: Iterable[Any]) -> Iterable[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _flat(value)
