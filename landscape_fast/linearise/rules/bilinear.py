@@ -25,49 +25,48 @@ def _multiplied(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangen
 
 @rule(aten.mm.default, reads="arguments")
 def _mm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
-    return added(_left(dots[0], args[1]), _right(args[0], dots[1]))
+    return _matrix_product(args[0], args[1], dots[0], dots[1])
 
 
 @rule(aten.addmm.default, reads="arguments")
 def _addmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
-    product = added(_left(dots[1], args[2]), _right(args[1], dots[2]))
+    product = _matrix_product(args[1], args[2], dots[1], dots[2])
     if dots[0] is None:
         return product
     bias = broadcast(dots[0], out.dim())
     return bias.expand(len(bias), *out.shape) if product is None else product.add_(bias)
 
 
-def _left(dot: Tangent, b: Tensor) -> Tangent:
-    """a'_k b for all k: (K, M, P), (P, N) -> (K, M, N)."""
-    if dot is None:
-        return None
-    if dot.stride(0) > dot.stride(1) or dot.shape[1] == 1:
-        return (dot.flatten(0, 1) @ b).unflatten(0, dot.shape[:2])
-    return (fold_rows(dot) @ b).unflatten(0, (dot.shape[1], dot.shape[0])).transpose(0, 1)
-
-
-def _right(a: Tensor, dot: Tangent) -> Tangent:
-    """A b'_k for all k: (M, P), (K, P, N) -> (K, M, N), in memory [M, K, N]."""
-    if dot is None:
-        return None
-    k, _, n = dot.shape
-    folded = dot.transpose(0, 1).flatten(1)
-    return (a @ folded).unflatten(1, (k, n)).transpose(0, 1)
+def _matrix_product(a: Tensor, b: Tensor, a_dot: Tangent, b_dot: Tangent) -> Tangent:
+    """a'_k b + a b'_k for all k: (K, M, N), the second product added in place."""
+    total = None
+    if a_dot is not None:
+        k, m, _ = a_dot.shape
+        if a_dot.is_contiguous():
+            total = (a_dot.flatten(0, 1) @ b).unflatten(0, (k, m))
+        else:
+            total = torch.bmm(a_dot, b.expand(k, *b.shape))
+    if b_dot is not None:
+        repeated = a.expand(len(b_dot), *a.shape)
+        if total is None:
+            return torch.bmm(repeated, b_dot)
+        total.baddbmm_(repeated, b_dot)
+    return total
 
 
 @rule(aten.bmm.default, reads="arguments")
 def _bmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
-    first = None
-    if dots[0] is not None:
-        k, _, m, _ = dots[0].shape
-        folded = dots[0].permute(1, 2, 0, 3).flatten(1, 2)
-        first = torch.bmm(folded, args[1]).unflatten(1, (m, k)).permute(2, 0, 1, 3)
-    second = None
-    if dots[1] is not None:
-        k, _, _, n = dots[1].shape
-        folded = dots[1].permute(1, 2, 0, 3).flatten(2, 3)
-        second = torch.bmm(args[0], folded).unflatten(2, (k, n)).permute(2, 0, 1, 3)
-    return added(first, second)
+    k = next(len(dot) for dot in dots if dot is not None)
+    total = out.new_empty(k, *out.shape)
+    # One call per vector: a repeated batch of matrices would have to be copied to be folded.
+    for row, part in enumerate(total):
+        if dots[0] is not None:
+            torch.bmm(dots[0][row], args[1], out=part)
+            if dots[1] is not None:
+                part.baddbmm_(args[0], dots[1][row])
+        else:
+            torch.bmm(args[0], dots[1][row], out=part)
+    return total
 
 
 @rule(aten.convolution.default, reads="arguments")
