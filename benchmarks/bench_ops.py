@@ -168,3 +168,84 @@ def test_normals(benchmark, device, k, n):
         multiply_adds=0,
         shape={"k": k, "n": n},
     )
+
+
+# (B, C, S) of K = 8 tangents, as in small convolutional networks.
+NORM_SHAPES = [(16, 8, 1024), (16, 16, 256), (16, 64, 16)]
+
+
+def norm_operands(b: int, c: int, s: int, device: str) -> dict[str, torch.Tensor]:
+    """Blocks as convolutions leave them, [B, K, C, S], and what they are tangents of."""
+    names = ("first", "second", "residual", "x_dot", "result")
+    operands = {name: torch.randn(b, 8, c, s, device=device).transpose(0, 1) for name in names}
+    operands["x"], operands["output"], delta = torch.randn(3, b, c, s, device=device)
+    operands["output"] = operands["output"].relu()
+    operands["delta"] = delta * (operands["output"] > 0)
+    operands["mean"], operands["scale"], operands["gain"] = torch.rand(3, c, device=device) + 0.5
+    operands["weight_dot"], operands["bias_dot"] = torch.randn(2, 8, c, device=device)
+    return operands
+
+
+@pytest.mark.parametrize(("b", "c", "s"), NORM_SHAPES)
+def test_affine_norm_tangent(benchmark, device, b, c, s):
+    o = norm_operands(b, c, s, device)
+
+    def in_torch() -> torch.Tensor:
+        normal = (o["x"] - o["mean"][:, None]) * o["scale"][:, None]
+        total = (o["first"] + o["second"]) * o["gain"][:, None]
+        total.addcmul_(normal, o["weight_dot"][:, None, :, None])
+        total.add_(o["bias_dot"][:, None, :, None]).add_(o["residual"])
+        return total.mul_(o["output"] > 0)
+
+    names = ("x", "mean", "scale", "gain", "weight_dot", "bias_dot", "residual", "output")
+    shared = [o[name] for name in names]
+
+    def ours() -> torch.Tensor:
+        return _native.affine_norm_tangent_(o["first"], o["second"], o["result"], *shared)
+
+    o["second"].zero_()  # so that the sum in place does not grow
+    expected = in_torch()
+    assert (ours() - expected).abs().max() <= 1e-5 * expected.abs().max()
+    record(
+        benchmark,
+        ours,
+        {"float32": in_torch},
+        rounds=51,
+        bytes_moved=4 * b * c * s * (5 * 8 + 2),
+        multiply_adds=0,
+        shape={"k": 8, "n": b * c * s},
+    )
+
+
+@pytest.mark.parametrize(("b", "c", "s"), NORM_SHAPES)
+def test_affine_norm_gradient_tangent(benchmark, device, b, c, s):
+    o = norm_operands(b, c, s, device)
+
+    def in_torch() -> tuple[torch.Tensor, ...]:
+        masked = (o["first"] + o["second"]).mul_(o["output"] > 0)
+        result = masked * o["gain"][:, None]
+        lift = (o["weight_dot"] * o["scale"])[:, None, :, None]
+        result.addcmul_(o["delta"], lift)
+        normal = (o["x"] - o["mean"][:, None]) * o["scale"][:, None]
+        weight_rows = (masked * normal).sum((1, 3))
+        weight_rows.add_((o["x_dot"] * o["delta"]).sum((1, 3)) * o["scale"])
+        return weight_rows, masked.sum((1, 3)), result
+
+    names = ("result", "delta", "x", "x_dot", "mean", "scale", "gain", "weight_dot", "output")
+    others = [o[name] for name in names]
+
+    def ours() -> tuple[torch.Tensor, ...]:
+        return _native.affine_norm_gradient_tangent_(o["first"], o["second"], *others)
+
+    o["second"].zero_()  # so that the sum in place does not grow
+    for answer, expected in zip((*ours(), o["result"]), in_torch(), strict=True):
+        assert (answer - expected).abs().max() <= 1e-4 * expected.abs().max()
+    record(
+        benchmark,
+        ours,
+        {"float32": in_torch},
+        rounds=51,
+        bytes_moved=4 * b * c * s * (5 * 8 + 3),
+        multiply_adds=0,
+        shape={"k": 8, "n": b * c * s},
+    )

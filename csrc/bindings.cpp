@@ -1,8 +1,10 @@
-// The only file that knows Python functions: view the arguments, allocate, run without the GIL.
+// The module. Its functions view the arguments, allocate, and run without the GIL; those on blocks
+// of tangents are in tangent_bindings.cpp.
 #include "cpu/kernels.h"
 #include "exchange.h"
 #include "kernels.h"
 #include "ops.h"
+#include "tangent_bindings.h"
 #include "tensor_view.h"
 
 namespace landscape {
@@ -119,4 +121,5 @@ PYBIND11_MODULE(_C, module) {
   module.def("block_dots", bind_block_dots, arg("x"), arg("y"));
   module.def("block_update_", bind_block_update, arg("y"), arg("coefficients"), arg("basis"));
   module.def("orthogonalise_", bind_orthogonalise, arg("block"), arg("basis"));
+  bind_tangents(module);
 }

@@ -25,7 +25,7 @@ Facts facts_from_exchange(const dlpack::ExchangeApi& api, py::handle tensor) {
   Facts facts{};
   facts.data = t.data == nullptr ? nullptr : static_cast<char*>(t.data) + t.byte_offset;
   facts.ndim = t.ndim;
-  for (int d = 0; d < t.ndim && d < 2; ++d) {
+  for (int d = 0; d < t.ndim && d < kMostDims; ++d) {
     facts.shape[d] = t.shape[d];
     facts.strides[d] = t.strides[d];
   }
@@ -40,9 +40,9 @@ Facts facts_from_integers(py::handle tensor) {
   Facts facts{};
   facts.data = reinterpret_cast<void*>(tensor.attr("data_ptr")().cast<uintptr_t>());
   facts.ndim = tensor.attr("dim")().cast<int>();
-  if (facts.ndim == 2) {
+  if (facts.ndim <= kMostDims) {
     const py::tuple shape(tensor.attr("shape")), strides(tensor.attr("stride")());
-    for (int d = 0; d < 2; ++d) {
+    for (int d = 0; d < facts.ndim; ++d) {
       facts.shape[d] = shape[d].cast<int64_t>();
       facts.strides[d] = strides[d].cast<int64_t>();
     }

@@ -14,12 +14,14 @@ namespace landscape {
 
 namespace py = pybind11;
 
-// A tensor before it is judged. Shape and strides are set where ndim is 2.
+constexpr int kMostDims = 4;
+
+// A tensor before it is judged. Shape and strides are set where ndim is at most kMostDims.
 struct Facts {
   void* data;
   int ndim;
-  int64_t shape[2];
-  int64_t strides[2];
+  int64_t shape[kMostDims];
+  int64_t strides[kMostDims];
   bool floating;
   int bits;
   int32_t device_type;  // dlpack::DeviceType; 0 for one that DLPack does not number

@@ -3,7 +3,7 @@
 // is allocated here, so that a CUDA graph can replay the launches. Contracts are those of ops.h.
 #pragma once
 
-#include "matrix.h"
+#include "tangents.h"
 
 namespace landscape::cuda {
 
@@ -26,5 +26,11 @@ void block_update(const Matrix& y, const Matrix& c, const Matrix& basis);
 
 int64_t orthogonalise_scratch(int64_t k, int64_t m, int64_t n);
 void orthogonalise(const Matrix& block, const Matrix& basis, double* coefficients, double* scratch);
+
+void affine_norm_tangent(const NormTangent& of);
+
+int64_t affine_norm_gradient_tangent_scratch(const Tangents& shape);
+void affine_norm_gradient_tangent(const NormGradientTangent& of, double* weight_rows,
+                                  double* bias_rows, double* scratch);
 
 }  // namespace landscape::cuda

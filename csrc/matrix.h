@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "shared.h"
+
 namespace landscape {
 
 enum class Scalar { float32, float64 };
@@ -24,7 +26,7 @@ struct Matrix {
   Device device;
 
   template <typename scalar_t>
-  scalar_t* as() const {
+  LANDSCAPE_SHARED scalar_t* as() const {
     return static_cast<scalar_t*>(data);
   }
 

@@ -5,11 +5,17 @@
 // repeat and for any number of threads. Arguments arrive checked (tensor_view.h); empty ones are
 // allowed. All act on detached data: none is differentiable.
 //
+// Blocks of K tangents (tangents.h) come with what they are tangents of: all data of one call have
+// one dtype, elementwise arithmetic is done in it, and sums are float64 over partial sums of at
+// most 64 terms. Vectors over channels are matrices of one row. An operand without data is zero, or
+// a mask that keeps all.
+//
 // CUDA operations run on the stream of their first argument, in scratch of as many float64 as the
 // function named so says (none on the CPU).
 #pragma once
 
 #include "matrix.h"
+#include "tangents.h"
 
 namespace landscape {
 
@@ -36,5 +42,23 @@ void block_update(const Matrix& y, const Matrix& c, const Matrix& basis);
 // block_update called in turn. coefficients: (k, m), the sum of both rounds' c.
 int64_t orthogonalise_scratch(const Matrix& block, const Matrix& basis);
 void orthogonalise(const Matrix& block, const Matrix& basis, double* coefficients, double* scratch);
+
+// Tangents of  y = relu((x - mean[c]) scale[c] weight[c] + bias[c] + residual), all as named in
+// tangents.h:
+//   first += second
+//   result = keep (first gain[c] + (x - mean[c]) scale[c] weight_dot[k, c] + bias_dot[k, c]
+//                  + residual),       keep = output > 0
+// first, second, residual and output are optional; result may be second itself.
+void affine_norm_tangent(const NormTangent& of);
+
+//   first = keep (first + second)
+//   result = first gain[c] + delta scale[c] weight_dot[k, c]
+//   weight_rows[k, c] = scale[c] sum_bs (first (x - mean[c]) + x_dot delta)
+//   bias_rows[k, c] = sum_bs first
+// second, result, x_dot and output are optional; result may be second itself; bias_dot is not read.
+// weight_rows, bias_rows: (K, C)
+int64_t affine_norm_gradient_tangent_scratch(const NormGradientTangent& of);
+void affine_norm_gradient_tangent(const NormGradientTangent& of, double* weight_rows,
+                                  double* bias_rows, double* scratch);
 
 }  // namespace landscape

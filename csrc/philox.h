@@ -13,11 +13,7 @@
 
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define LANDSCAPE_SHARED __host__ __device__ __forceinline__
-#else
-#define LANDSCAPE_SHARED inline __attribute__((always_inline))
-#endif
+#include "shared.h"
 
 namespace landscape {
 namespace {

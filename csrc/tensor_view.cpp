@@ -9,13 +9,6 @@
 namespace landscape {
 namespace {
 
-template <typename Error>
-[[noreturn]] void refuse(const char* name, const std::string& what) {
-  throw Error(std::string(name) + " " + what);
-}
-
-std::string text(py::handle object) { return py::str(object).cast<std::string>(); }
-
 std::string shape_text(const Matrix& m) {
   return "(" + std::to_string(m.rows) + ", " + std::to_string(m.columns) + ")";
 }
@@ -38,9 +31,14 @@ Facts facts_of(py::handle tensor, const char* name) {
   }
 }
 
+bool is_empty(const Facts& facts) {
+  const int dims = std::min(facts.ndim, kMostDims);
+  return std::find(facts.shape, facts.shape + dims, 0) != facts.shape + dims;
+}
+
 }  // namespace
 
-TensorView view_block(py::handle tensor, const char* name) {
+Argument ask(py::handle tensor, const char* name) {
   if (!is_tensor(tensor)) {
     refuse<py::type_error>(name,
                            "must be a torch.Tensor, got " + text(py::type::handle_of(tensor)));
@@ -56,6 +54,29 @@ TensorView view_block(py::handle tensor, const char* name) {
   if (!facts.floating || (facts.bits != 32 && facts.bits != 64)) {
     refuse<py::type_error>(name, "must be float32 or float64, got " + text(tensor.attr("dtype")));
   }
+  if (facts.device_type != dlpack::kCpu && facts.device_type != dlpack::kCuda) {
+    refuse<py::value_error>(
+        name, "must be on the CPU or a CUDA device, got " + text(tensor.attr("device")));
+  }
+  if (facts.data == nullptr && !is_empty(facts)) {
+    refuse<py::value_error>(name, "has no memory behind it: a fake or meta tensor");
+  }
+  const bool on_cuda = facts.device_type == dlpack::kCuda;
+  if (on_cuda && !cuda::kBuilt) {
+    throw std::runtime_error(
+        std::string(name) +
+        " is on a CUDA device and landscape_fast was built without CUDA kernels; with nvcc "
+        "installed run `pip install --no-build-isolation --force-reinstall --no-deps "
+        "-C cmake.define.LANDSCAPE_CUDA=ON .` in its source folder");
+  }
+  return {tensor, name, facts, facts.bits == 32 ? Scalar::float32 : Scalar::float64,
+          Device{on_cuda, on_cuda ? facts.device_index : 0,
+                 on_cuda ? current_stream(tensor, facts.device_index) : nullptr}};
+}
+
+TensorView view_block(py::handle tensor, const char* name) {
+  const Argument argument = ask(tensor, name);
+  const Facts& facts = argument.facts;
   if (facts.ndim != 2) {
     refuse<py::value_error>(
         name, "must be a block (k, n), got shape " + text(py::tuple(tensor.attr("shape"))));
@@ -70,26 +91,9 @@ TensorView view_block(py::handle tensor, const char* name) {
                                       std::to_string(facts.strides[0]) + " for " +
                                       std::to_string(columns) + " columns");
   }
-  if (facts.device_type != dlpack::kCpu && facts.device_type != dlpack::kCuda) {
-    refuse<py::value_error>(
-        name, "must be on the CPU or a CUDA device, got " + text(tensor.attr("device")));
-  }
-  if (facts.data == nullptr && rows > 0 && columns > 0) {
-    refuse<py::value_error>(name, "has no memory behind it: a fake or meta tensor");
-  }
-  const bool on_cuda = facts.device_type == dlpack::kCuda;
-  if (on_cuda && !cuda::kBuilt) {
-    throw std::runtime_error(
-        std::string(name) +
-        " is on a CUDA device and landscape_fast was built without CUDA kernels; with nvcc "
-        "installed run `pip install --no-build-isolation --force-reinstall --no-deps "
-        "-C cmake.define.LANDSCAPE_CUDA=ON .` in its source folder");
-  }
-  Device device{on_cuda, on_cuda ? facts.device_index : 0,
-                on_cuda ? current_stream(tensor, facts.device_index) : nullptr};
   return {tensor, name,
-          Matrix{facts.data, rows, columns, rows > 1 ? facts.strides[0] : columns,
-                 facts.bits == 32 ? Scalar::float32 : Scalar::float64, device}};
+          Matrix{facts.data, rows, columns, rows > 1 ? facts.strides[0] : columns, argument.scalar,
+                 argument.device}};
 }
 
 void require_same_device(const TensorView& view, const TensorView& reference) {

@@ -7,4 +7,30 @@ def row_dots(x: Tensor, y: Tensor) -> Tensor: ...
 def block_dots(x: Tensor, y: Tensor) -> Tensor: ...
 def block_update_(y: Tensor, coefficients: Tensor, basis: Tensor) -> None: ...
 def orthogonalise_(block: Tensor, basis: Tensor) -> Tensor: ...
+def affine_norm_tangent_(
+    first: Tensor | None,
+    second: Tensor | None,
+    result: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    gain: Tensor,
+    weight_dot: Tensor | None,
+    bias_dot: Tensor | None,
+    residual: Tensor | None,
+    output: Tensor | None,
+) -> Tensor: ...
+def affine_norm_gradient_tangent_(
+    first: Tensor,
+    second: Tensor | None,
+    result: Tensor | None,
+    delta: Tensor,
+    x: Tensor,
+    x_dot: Tensor | None,
+    mean: Tensor,
+    scale: Tensor,
+    gain: Tensor,
+    weight_dot: Tensor | None,
+    output: Tensor | None,
+) -> tuple[Tensor, Tensor]: ...
 def select_instruction_set(name: str | None) -> str: ...

@@ -1,4 +1,5 @@
 // Compiled once per instruction set; LANDSCAPE_INSTRUCTION_SET names it.
+#include "affine_norm.h"
 #include "dots.h"
 #include "probes.h"
 #include "update.h"
@@ -11,8 +12,13 @@ namespace {
 
 template <typename scalar_t>
 constexpr Kernels<scalar_t> table() {
-  return {dot<scalar_t>, tile_dots<scalar_t>, tile_update<scalar_t>, fill_row<SignGroup, scalar_t>,
-          fill_row<NormalGroup, scalar_t>};
+  return {dot<scalar_t>,
+          tile_dots<scalar_t>,
+          tile_update<scalar_t>,
+          fill_row<SignGroup, scalar_t>,
+          fill_row<NormalGroup, scalar_t>,
+          norm_tangent<scalar_t>,
+          norm_gradient<scalar_t>};
 }
 
 bool supported() {

@@ -8,10 +8,13 @@
 
 #include <cstdint>
 
+#include "../tangents.h"
+
 namespace landscape::cpu {
 
 constexpr int64_t kLanes = 8;
 constexpr int64_t kGroupRows = 8;  // rows of a block that are worked on at a time
+constexpr int64_t kSpread = 32;    // a channel with fewer positions has no loop of its own
 
 template <typename scalar_t>
 struct Kernels {
@@ -34,6 +37,13 @@ struct Kernels {
   // `count` entries of row `row`, from entry `entry` on
   void (*signs)(scalar_t* out, int64_t count, uint64_t seed, uint64_t row, uint64_t entry);
   void (*normals)(scalar_t* out, int64_t count, uint64_t seed, uint64_t row, uint64_t entry);
+
+  // The operations of ops.h on channels first to last. With fewer than kSpread positions room holds
+  // (2 + 2 K) numbers per element of a piece and sums 2 K; with more, sums holds 2 K kLanes per
+  // channel.
+  void (*norm_tangent)(const NormTangent& of, int64_t first, int64_t last, scalar_t* room);
+  void (*norm_gradient)(const NormGradientTangent& of, int64_t first, int64_t last,
+                        double* weight_rows, double* bias_rows, scalar_t* room, double* sums);
 };
 
 struct InstructionSet {

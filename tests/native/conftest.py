@@ -36,6 +36,43 @@ def as_block(tensor: torch.Tensor) -> Block:
     return Block(tensor.data_ptr(), *tensor.shape, tensor.stride(0), is_float64)
 
 
+class Pieces(ctypes.Structure):
+    """A block of tangents as the C functions of emulator/entry_tangents.cpp take it."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("tangents", ctypes.c_int64),
+        ("batch", ctypes.c_int64),
+        ("size", ctypes.c_int64),
+        ("tangent_stride", ctypes.c_int64),
+        ("batch_stride", ctypes.c_int64),
+        ("is_float64", ctypes.c_int),
+    )
+
+
+def as_pieces(block: torch.Tensor | None) -> Pieces:
+    if block is None:
+        return Pieces()
+    size = block[0, 0].numel() if block.numel() else 0
+    is_float64 = block.dtype == torch.float64
+    return Pieces(block.data_ptr(), *block.shape[:2], size, *block.stride()[:2], is_float64)
+
+
+def as_rows(tensor: torch.Tensor | None) -> Block:
+    """A primal as (B, rest), a vector as one row."""
+    if tensor is None:
+        return Block()
+    return as_block(tensor[None] if tensor.dim() == 1 else tensor.flatten(1))
+
+
+def array(kind: type[ctypes.Structure], *items: ctypes.Structure) -> ctypes.Array:
+    return (kind * len(items))(*items)
+
+
+def address(tensor: torch.Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
 class Emulated:
     """The operations of ``_native`` as the CUDA kernels compute them, under a chosen schedule."""
 
@@ -86,6 +123,36 @@ class Emulated:
         )
         return total
 
+    def affine_norm_tangent_(
+        self, first, second, result, x, mean, scale, gain, weight_dot, bias_dot, residual, output
+    ):
+        self.call(
+            "emulated_affine_norm_tangent",
+            array(Pieces, *map(as_pieces, (first, second, result, residual))),
+            array(Block, *map(as_rows, (x, output))),
+            array(Block, *map(as_rows, (mean, scale, gain, weight_dot, bias_dot))),
+            *map(ctypes.c_int64, x.shape[1:]),
+        )
+        return result
+
+    def affine_norm_gradient_tangent_(
+        self, first, second, result, delta, x, x_dot, mean, scale, gain, weight_dot, output
+    ):
+        rows = torch.full((2, len(first), x.shape[1]), torch.nan, dtype=torch.float64)
+        self.call(
+            "emulated_affine_norm_gradient_tangent",
+            array(Pieces, *map(as_pieces, (first, second, result, x_dot))),
+            array(Block, *map(as_rows, (delta, x, output))),
+            array(Block, *map(as_rows, (mean, scale, gain, weight_dot, None))),
+            *map(ctypes.c_int64, x.shape[1:]),
+            *map(address, rows),
+        )
+        return tuple(rows)
+
+
+# The C functions around the launchers.
+ENTRIES = (EMULATOR / "entry.cpp", EMULATOR / "entry_tangents.cpp")
+
 
 def build(folder: Path, kernels: Path, *sources: Path) -> Path:
     """Compile ``sources`` as host C++ against the emulator, with the headers of ``kernels``."""
@@ -113,7 +180,7 @@ def build(folder: Path, kernels: Path, *sources: Path) -> Path:
 def emulated(tmp_path_factory) -> Emulated:
     """The kernels of csrc/ as they stand."""
     kernels = ROOT / "csrc"
-    sources = (EMULATOR / "entry.cpp", *sorted(kernels.glob("*.cu")))
+    sources = (*ENTRIES, *sorted(kernels.glob("*.cu")))
     return Emulated(build(tmp_path_factory.mktemp("emulated"), kernels, *sources))
 
 
@@ -121,6 +188,30 @@ def emulated(tmp_path_factory) -> Emulated:
 def build_emulated():
     """The builder itself, for tests that spoil a kernel first."""
     return build
+
+
+@pytest.fixture(scope="session")
+def entries() -> tuple[Path, ...]:
+    """The sources that make the launchers callable, for the same tests."""
+    return ENTRIES
+
+
+# Thread orders: the fair one, and the greedy one under several seeds.
+SCHEDULES = [(False, 0), (True, 0), (True, 1), (True, 2)]
+
+
+@pytest.fixture
+def schedules() -> list[tuple[bool, int]]:
+    """All thread orders, for one test that compares them."""
+    return SCHEDULES
+
+
+@pytest.fixture(params=SCHEDULES, ids=lambda s: f"greedy {s[1]}" if s[0] else "fair")
+def kernels(request, emulated):
+    """The emulated kernels under one thread order."""
+    greedy, seed = request.param
+    emulated.schedule(greedy=greedy, seed=seed)
+    return emulated
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

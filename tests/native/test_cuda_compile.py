@@ -22,6 +22,9 @@ BUDGET = {
     "tile_dots": 96,
     "slice_update": 80,
     "add": 16,
+    "norm_elements": 64,
+    "norm_columns": 128,
+    "norm_rows": 40,
 }
 
 

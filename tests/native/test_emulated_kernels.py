@@ -7,17 +7,8 @@ import torch
 
 from landscape_fast import _C, _native
 
-# Thread orders: the fair one, and the greedy one under several seeds.
-SCHEDULES = [(False, 0), (True, 0), (True, 1), (True, 2)]
 # Fewer and more rows than a tile, columns within one chunk, at its edge and beyond it.
 SHAPES = [(1, 1, 1), (1, 5, 31), (2, 3, 4096), (3, 4, 4097), (5, 9, 9001), (9, 2, 300)]
-
-
-@pytest.fixture(params=SCHEDULES, ids=lambda s: f"greedy {s[1]}" if s[0] else "fair")
-def kernels(request, emulated):
-    greedy, seed = request.param
-    emulated.schedule(greedy=greedy, seed=seed)
-    return emulated
 
 
 def blocks(k, m, n, dtype):
@@ -102,10 +93,10 @@ def test_probes_equal_their_twins_to_the_bit(kernels, dtype, fill, k, n, row, en
     assert buffer[:, [0, -1]].isnan().all()
 
 
-def test_thread_order_changes_no_bit(emulated):
+def test_thread_order_changes_no_bit(emulated, schedules):
     x, y, basis = blocks(5, 6, 9001, torch.float32)
     answers = []
-    for greedy, seed in SCHEDULES:
+    for greedy, seed in schedules:
         emulated.schedule(greedy=greedy, seed=seed)
         answers.append((emulated.row_dots(x, y), emulated.block_dots(x, basis)))
     for dots, block_dots in answers[1:]:

@@ -46,7 +46,7 @@ def test_a_planted_fault_is_reported(faults, fault, report):
 
 
 @pytest.fixture(scope="module")
-def without_barriers(build_emulated, emulated, tmp_path_factory):
+def without_barriers(build_emulated, entries, emulated, tmp_path_factory):
     """The kernels of csrc/ with every barrier taken out."""
     folder = tmp_path_factory.mktemp("spoiled")
     source = folder / "csrc"
@@ -57,7 +57,7 @@ def without_barriers(build_emulated, emulated, tmp_path_factory):
         taken += text.count("__syncthreads();")
         file.write_text(text.replace("__syncthreads();", ""))
     assert taken >= 3
-    sources = (EMULATOR / "entry.cpp", *sorted(source.glob("*.cu")))
+    sources = (*entries, *sorted(source.glob("*.cu")))
     return type(emulated)(build_emulated(folder, source, *sources))
 
 

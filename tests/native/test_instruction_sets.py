@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from native.tangent_problems import NormProblem, backwards, forwards
 
 from landscape_fast import _C, _native
 
@@ -65,6 +66,21 @@ def test_without_it_only_float64_products_round_apart(dtype, shape):
         else:
             eps = torch.finfo(dtype).eps
             torch.testing.assert_close(plain[name], widest[name], rtol=4 * eps, atol=1e3 * eps)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7, 1), (2, 3, 40, 16), (3, 2, 5, 99)])
+def test_all_sets_agree_on_tangents_to_the_bit(dtype, shape):
+    p = NormProblem(shape, dtype)
+    each = []
+    for name in available():
+        assert _C.select_instruction_set(name) == name
+        moved, back = forwards(p, "bk"), backwards(p, "bk")
+        _native.affine_norm_tangent_(**moved)
+        rows = _native.affine_norm_gradient_tangent_(**back)
+        each.append((moved["result"], back["result"], *rows))
+    for answers_of_set in each[1:]:
+        for answer, widest in zip(answers_of_set, each[0], strict=True):
+            assert torch.equal(answer, widest)
 
 
 def test_an_unknown_set_is_refused_by_name():

@@ -1,0 +1,70 @@
+// K tangents of one value, as the fused parts of Hessian-vector products are given them.
+#pragma once
+
+#include "matrix.h"
+
+namespace landscape {
+
+// Piece (k, b), with k one of `tangents` and b one of `batch`, is `size` adjacent elements from
+// data + k * tangent_stride + b * batch_stride on. No data: the tangent is zero.
+struct Tangents {
+  void* data;
+  int64_t tangents;
+  int64_t batch;
+  int64_t size;
+  int64_t tangent_stride;
+  int64_t batch_stride;
+  Scalar scalar;
+  Device device;
+
+  template <typename scalar_t>
+  LANDSCAPE_SHARED scalar_t* piece(int64_t k, int64_t b) const {
+    return data == nullptr ? nullptr
+                           : static_cast<scalar_t*>(data) + k * tangent_stride + b * batch_stride;
+  }
+};
+
+// A normalisation with given statistics, one weight and bias per channel; gain = scale * weight.
+struct NormParameters {
+  int64_t channels;
+  int64_t positions;            // a piece is (channels, positions)
+  Matrix mean, scale, gain;     // (C,)
+  Matrix weight_dot, bias_dot;  // (K, C), optional
+};
+
+// What affine_norm_tangent is given.
+struct NormTangent {
+  Tangents first, second, result, residual;  // (K, B, C S)
+  Matrix x, output;                          // (B, C S)
+  NormParameters parameters;
+};
+
+// What affine_norm_gradient_tangent is given.
+struct NormGradientTangent {
+  Tangents first, second, result, x_dot;  // (K, B, C S)
+  Matrix delta, x, output;                // (B, C S)
+  NormParameters parameters;              // without bias_dot
+};
+
+// One element, or one vector of adjacent ones, of the type that the caller computes in.
+template <typename T, typename scalar_t>
+LANDSCAPE_SHARED T take(const scalar_t* p) {
+  if constexpr (sizeof(T) == sizeof(scalar_t)) {
+    return *p;
+  } else {
+    T value;
+    __builtin_memcpy(&value, p, sizeof value);
+    return value;
+  }
+}
+
+template <typename T, typename scalar_t>
+LANDSCAPE_SHARED void put(scalar_t* p, const T& value) {
+  if constexpr (sizeof(T) == sizeof(scalar_t)) {
+    *p = value;
+  } else {
+    __builtin_memcpy(p, &value, sizeof value);
+  }
+}
+
+}  // namespace landscape

@@ -1,0 +1,67 @@
+"""Blocks of tangents in every memory order, and problems to test operations on them with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ORDERS = ("kb", "bk", "gaps")
+
+
+def block(values: Tensor, order: str) -> Tensor:
+    """``values`` (K, B, ...) in memory as [K, B], as [B, K], or as a part of a larger buffer."""
+    if order == "kb":
+        return values.clone(memory_format=torch.contiguous_format)
+    if order == "bk":
+        return values.transpose(0, 1).clone(memory_format=torch.contiguous_format).transpose(0, 1)
+    room = values.new_full((values.shape[0] + 1, values.shape[1] + 2, *values.shape[2:]), torch.nan)
+    part = room[1:, 1:-1]
+    part.copy_(values)
+    return part
+
+
+class NormProblem:
+    """Random statistics, weights, data and tangents of a normalisation with a sum and a relu."""
+
+    def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+        k, b, c, s = shape
+        generator = torch.Generator().manual_seed(k + 10 * b + 100 * c + 1000 * s)
+
+        def normal(*size: int) -> Tensor:
+            return torch.randn(size, generator=generator, dtype=dtype)
+
+        self.x, self.residual, self.arriving = normal(3, b, c, s)
+        self.mean, self.bias = normal(2, c)
+        self.scale, self.weight = torch.rand(2, c, generator=generator, dtype=dtype) + 0.5
+        self.gain = self.scale * self.weight
+        self.first, self.second, self.residual_dot, self.x_dot = normal(4, k, b, c, s)
+        # Columns of a wider buffer, as the tangents of all parameters come.
+        self.weight_dot, self.bias_dot = normal(2, k, c + 3)[..., 1 : c + 1]
+        self.output = self.forward(self.x, self.weight, self.bias, self.residual)
+        self.delta = self.arriving * (self.output > 0)
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+        def per_channel(vector: Tensor) -> Tensor:
+            return vector.to(x.dtype)[:, None]
+
+        normal = (x - per_channel(self.mean)) * per_channel(self.scale)
+        return torch.relu(normal * per_channel(weight) + per_channel(bias) + residual)
+
+
+def _arguments(p: NormProblem, order: str, device: torch.device | str) -> dict[str, Tensor]:
+    named = ("x", "mean", "scale", "gain", "weight_dot", "output")
+    shared = {name: getattr(p, name).to(device) for name in named}
+    blocks = {name: block(getattr(p, name).to(device), order) for name in ("first", "second")}
+    return {**blocks, "result": torch.full_like(blocks["first"], torch.nan), **shared}
+
+
+def forwards(p: NormProblem, order: str, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Arguments of affine_norm_tangent_."""
+    others = {"bias_dot": p.bias_dot.to(device), "residual": p.residual_dot.to(device)}
+    return _arguments(p, order, device) | others
+
+
+def backwards(p: NormProblem, order: str, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Arguments of affine_norm_gradient_tangent_."""
+    others = {"delta": p.delta.to(device), "x_dot": block(p.x_dot.to(device), order)}
+    return _arguments(p, order, device) | others

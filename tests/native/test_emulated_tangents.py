@@ -1,0 +1,45 @@
+"""The CUDA kernels on blocks of tangents, run on the CPU by emulator/, against their CPU twins."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from native.tangent_problems import NormProblem, backwards, forwards
+
+from landscape_fast import _native
+
+# (K, B, C, S): one of everything, more tangents than a thread block takes, more samples.
+SHAPES = [(1, 1, 1, 1), (5, 3, 2, 49), (3, 70, 7, 1), (2, 9, 3, 110)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("missing", [(), ("second", "residual"), ("weight_dot", "output")])
+def test_affine_norm_tangent_equals_its_twin_to_the_bit(kernels, dtype, shape, missing):
+    given, twin = (forwards(NormProblem(shape, dtype), "gaps") for _ in range(2))
+    none = dict.fromkeys(missing)
+    kernels.affine_norm_tangent_(**(given | none))
+    _native.affine_norm_tangent_(**(twin | none))
+    for name in ("first", "result"):
+        assert torch.equal(given[name], twin[name]), name
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("missing", [(), ("second", "x_dot"), ("weight_dot", "output")])
+def test_affine_norm_gradient_tangent(kernels, dtype, shape, missing):
+    given, twin = (backwards(NormProblem(shape, dtype), "gaps") for _ in range(2))
+    none = dict.fromkeys(missing)
+    rows = kernels.affine_norm_gradient_tangent_(**(given | none))
+    expected = _native.affine_norm_gradient_tangent_(**(twin | none))
+    for name in ("first", "result"):
+        assert torch.equal(given[name], twin[name]), name
+    eps = torch.finfo(dtype).eps
+    for ours, theirs in zip(rows, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=64 * eps, atol=64 * eps * shape[1] ** 0.5)
+
+
+def test_empty_blocks_have_sums_zero(kernels, dtype):
+    for shape in ((0, 2, 3, 4), (2, 0, 3, 4), (2, 3, 0, 4), (2, 3, 4, 0)):
+        p = NormProblem(shape, dtype)
+        kernels.affine_norm_tangent_(**forwards(p, "kb"))
+        for rows in kernels.affine_norm_gradient_tangent_(**backwards(p, "kb")):
+            assert torch.equal(rows, torch.zeros(shape[0], shape[2], dtype=torch.float64))

@@ -1,0 +1,113 @@
+"""What the operations on blocks of tangents refuse, and whom they blame."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from native.tangent_problems import NormProblem, backwards, forwards
+
+from landscape_fast import _native
+
+SHAPE = (2, 3, 4, 5)
+FORWARDS, BACKWARDS = _native.affine_norm_tangent_, _native.affine_norm_gradient_tangent_
+CALLS = {
+    "affine_norm_tangent_": (FORWARDS, lambda: forwards(NormProblem(SHAPE, torch.float32), "kb")),
+    "affine_norm_gradient_tangent_": (
+        BACKWARDS,
+        lambda: backwards(NormProblem(SHAPE, torch.float32), "kb"),
+    ),
+}
+EVERY = [
+    pytest.param(operation, arguments, name, id=f"{title} {name}")
+    for title, (operation, arguments) in CALLS.items()
+    for name in arguments()
+]
+every_argument = pytest.mark.parametrize(("operation", "arguments", "name"), EVERY)
+
+
+@every_argument
+@pytest.mark.parametrize(
+    ("spoil", "kind", "reason"),
+    [
+        (lambda t: t.tolist(), TypeError, "must be a torch.Tensor, got <class 'list'>"),
+        (lambda t: t.half(), TypeError, "must be float32 or float64, got torch.float16"),
+        (lambda t: t.clone().requires_grad_(), ValueError, "requires grad"),
+        (lambda t: t.to("meta"), ValueError, "has no memory"),
+        (lambda t: t[None], ValueError, "must "),
+        (lambda t: torch.stack([t, t], -1)[..., 0], ValueError, "must be contiguous"),
+    ],
+    ids=["list", "half", "requires grad", "meta", "shape", "strided"],
+)
+def test_each_argument_is_named_with_what_it_was(operation, arguments, name, spoil, kind, reason):
+    given = arguments()
+    given[name] = spoil(given[name])
+    with pytest.raises(kind, match=f"^{name} {reason}"):
+        operation(**given)
+
+
+@every_argument
+def test_a_dtype_that_differs_is_named(operation, arguments, name):
+    given = arguments()
+    given[name] = given[name].double()
+    with pytest.raises(TypeError, match=r"^\w+ is torch.float\d\d, \w+ is torch.float\d\d"):
+        operation(**given)
+
+
+@every_argument
+def test_an_extent_that_differs_is_named(operation, arguments, name):
+    given = arguments()
+    given[name] = torch.cat([given[name], given[name][:1]])
+    with pytest.raises(ValueError, match=r"^\w+ must have shape \(.*\) .* got shape"):
+        operation(**given)
+
+
+@pytest.mark.parametrize("written", ["first", "result"])
+@pytest.mark.parametrize("title", CALLS)
+def test_what_is_written_may_not_be_read_too(title, written):
+    operation, arguments = CALLS[title]
+    for name, value in arguments().items():
+        if name == written or (written, name) == ("result", "second"):
+            continue
+        given = arguments()
+        whole = given[written].flatten()
+        if name in ("weight_dot", "bias_dot"):
+            given[name] = whole.as_strided(value.shape, (value.shape[1], 1))
+        else:
+            given[name] = whole[: value.numel()].view(value.shape)
+        with pytest.raises(ValueError, match=r"^\w+ is written and shares memory with \w+"):
+            operation(**given)
+
+
+@pytest.mark.parametrize("title", CALLS)
+def test_a_result_may_be_second_itself_but_not_meet_it(title):
+    operation, arguments = CALLS[title]
+    given = arguments()
+    room = torch.zeros(2 * given["second"].numel())
+    given["second"] = room[: given["second"].numel()].view(SHAPE)
+    given["result"] = room[5 : 5 + given["second"].numel()].view(SHAPE)
+    with pytest.raises(ValueError, match="^result is written and shares memory with second"):
+        operation(**given)
+
+
+@pytest.mark.parametrize("written", ["first", "result"])
+@pytest.mark.parametrize("title", CALLS)
+def test_what_is_written_has_separate_pieces(title, written):
+    operation, arguments = CALLS[title]
+    given = arguments()
+    given[written] = torch.zeros(1, *SHAPE[1:]).expand(SHAPE)
+    with pytest.raises(ValueError, match=f"^{written} is written and must have separate pieces"):
+        operation(**given)
+
+
+def test_a_tangent_that_is_read_may_be_one_for_all():
+    given = forwards(NormProblem(SHAPE, torch.float32), "kb")
+    given["residual"] = given["residual"][:1].expand(SHAPE)
+    repeated = {name: value.clone() for name, value in given.items()}
+    result = _native.affine_norm_tangent_(**given)
+    assert torch.equal(result, _native.affine_norm_tangent_(**repeated))
+
+
+def test_second_comes_only_with_first():
+    given = forwards(NormProblem(SHAPE, torch.float32), "kb")
+    with pytest.raises(ValueError, match="^second needs first"):
+        _native.affine_norm_tangent_(**(given | {"first": None}))
