@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from landscape_fast.linearise.capture import LossInputs
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.second_derivative import Tangents, custom_functions, double_backward
 from landscape_fast.linearise.structure import map_tensors, rows
+
+SETTLED = 0.01  # relative difference of two difference quotients that have found a derivative
 
 
 def spread_rows(batch: Any) -> Any:
@@ -54,7 +57,9 @@ def derivative_error(
     """Error of double backward against differences of the gradient, in float64.
 
     A custom Function whose backward leaves the graph has silently wrong second derivatives.
-    The smallest error over shrinking steps counts, so that kinks do not.
+    The smallest error over shrinking steps counts, so that kinks within the longer ones do not, and
+    only if two steps agree on the derivative: a kink right at these parameters (a relu whose input
+    is exactly zero) makes the differences grow without end, and then nothing is shown.
 
     Returns:
         The relative error, and the names of the custom Functions of the loss.
@@ -79,7 +84,7 @@ def derivative_error(
         value, leaves = value_at(0.0)
         functions = custom_functions(value)
         exact = double_backward(value, leaves, [part[None] for part in direction])
-        errors = []
+        found: list[Tangents] = []
         # A large network has kinks within the longer steps whatever the direction; rounding leaves
         # several digits even to the shortest.
         for step in (1e-4, 1e-6, 1e-8, 1e-10):
@@ -87,8 +92,9 @@ def derivative_error(
                 torch.autograd.grad(*value_at(signed), materialize_grads=True)
                 for signed in (step, -step)
             ]
-            slopes: Tangents = [
-                (one - other)[None] / (2 * step) for one, other in zip(*sides, strict=True)
-            ]
-            errors.append(relative_error(slopes, exact))
-    return min(errors), functions
+            found.append(
+                [(one - other)[None] / (2 * step) for one, other in zip(*sides, strict=True)]
+            )
+    errors = [relative_error(slopes, exact) for slopes in found]
+    settled = any(relative_error(*pair) < SETTLED for pair in pairwise(found))
+    return min(errors) if settled else 0.0, functions

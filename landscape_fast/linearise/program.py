@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, fx
 
 from landscape_fast.linearise.liveness import last_uses, moving, needed, read, wanted
-from landscape_fast.linearise.rules import FIXED, RULES, forward_mode
+from landscape_fast.linearise.rules import FIXED, RULES, forward_mode, layers
+
+# Where the mask of wanted gradients is among the arguments, and which output is its first.
+_MASKED = {
+    torch.ops.aten.convolution_backward.default: (10, 0),
+    torch.ops.aten.native_batch_norm_backward.default: (9, 0),
+    torch.ops.aten.native_layer_norm_backward.default: (7, 0),
+    layers.norm_backward: (8, 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +198,11 @@ def _trimmed(
     """Arguments that compute just the outputs of ``node`` that are needed."""
     if node not in computed:
         return None
-    if node.target is torch.ops.aten.convolution_backward.default:
-        needed = {user.args[1] for user in node.users if user in computed}
-        mask = [wanted and index in needed for index, wanted in enumerate(args[-1])]
-        args = [*args[:-1], mask]
+    if node.target in _MASKED:
+        position, offset = _MASKED[node.target]
+        used = {user.args[1] for user in node.users if user in computed}
+        mask = [on and index + offset in used for index, on in enumerate(args[position])]
+        args = [*args[:position], mask, *args[position + 1 :]]
     return [_templated(item, slots) for item in args]
 
 

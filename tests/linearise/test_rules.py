@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import operator
+from collections import OrderedDict
 
 import pytest
 import torch
 from networks import LADDER
 from oracles import classification, cut
 
+from landscape_fast.linearise import liveness
 from landscape_fast.linearise import program as programs
+from landscape_fast.linearise import programs as shared
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.rules import RULES, forward_mode
 from landscape_fast.linearise.rules.registry import rule
@@ -37,6 +40,11 @@ def disagreements(target, args, kwargs, dots, ours):
 
 def checked_rules(monkeypatch, spoil=lambda target, result: result):
     """Run each rule beside forward mode; returns the set of rules seen and those that differ."""
+    # With every value there, also where a rule reads only shapes, and layers in their parts.
+    monkeypatch.setattr(liveness, "READS_SHAPES", frozenset())
+    monkeypatch.setattr(liveness, "READS_ARGUMENTS", frozenset())
+    monkeypatch.setattr(shared, "fuse", lambda traced, **_: traced)
+    monkeypatch.setattr(shared, "_shared", OrderedDict())
     seen, wrong = set(), set()
     plain = programs.push
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape_fast.linearise.rules.linear import fold_rows, unfold_rows
 from landscape_fast.linearise.rules.registry import Tangent, added, broadcast, rule
 
 aten = torch.ops.aten
@@ -66,91 +65,4 @@ def _bmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
                 part.baddbmm_(args[0], dots[1][row])
         else:
             torch.bmm(args[0], dots[1][row], out=part)
-    return total
-
-
-@rule(aten.convolution.default, reads="arguments")
-def _convolution(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
-    x, weight, _, *geometry = args
-    transposed, groups = geometry[3], geometry[5]
-    total = None
-    if dots[0] is not None:
-        k = len(dots[0])
-        folded = aten.convolution.default(fold_rows(dots[0]), weight, None, *geometry)
-        total = unfold_rows(folded, k, out)
-    if dots[1] is not None:
-        total = added(total, _by_weight(x, dots[1], geometry, transposed or groups > 1))
-    if dots[2] is not None:
-        bias = dots[2].reshape(len(dots[2]), 1, -1, *(1,) * (out.dim() - 2))
-        total = bias.expand(-1, *out.shape) if total is None else total.add_(bias)
-    return total
-
-
-def _by_weight(x: Tensor, dot: Tensor, geometry: Sequence[Any], one_by_one: bool) -> Tensor:
-    """Convolve x with every w'_k: K folds into the output channels, memory [B, K, O, ...]."""
-    if one_by_one:
-        return torch.stack([aten.convolution.default(x, w, None, *geometry) for w in dot])
-    k = len(dot)
-    folded = aten.convolution.default(x, dot.flatten(0, 1), None, *geometry)
-    return folded.unflatten(1, (k, dot.shape[1])).transpose(0, 1)
-
-
-@rule(aten.convolution_backward.default, reads="arguments")
-def _convolution_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
-    delta, x, weight, _, *geometry, mask = args
-    if geometry[3] or geometry[5] > 1:
-        return NotImplemented
-    return (
-        _input_gradient(delta, x, weight, dots, geometry) if mask[0] else None,
-        _weight_gradient(delta, x, weight, dots, geometry) if mask[1] else None,
-        dots[0].sum([1, *range(3, delta.dim() + 1)]) if mask[2] and dots[0] is not None else None,
-    )
-
-
-def _input_gradient(
-    delta: Tensor, x: Tensor, weight: Tensor, dots: Sequence[Any], geometry: Sequence[Any]
-) -> Tangent:
-    total = None
-    if dots[0] is not None:
-        k = len(dots[0])
-        like = x.new_empty(()).expand(x.shape[0] * k, *x.shape[1:])
-        folded = aten.convolution_backward.default(
-            fold_rows(dots[0]), like, weight, None, *geometry, [True, False, False]
-        )[0]
-        total = unfold_rows(folded, k, x)
-    if dots[2] is not None:
-        k, _, inputs = dots[2].shape[:3]
-        folded = dots[2].transpose(0, 1).flatten(1, 2)
-        like = x.new_empty(()).expand(x.shape[0], k * inputs, *x.shape[2:])
-        gradient = aten.convolution_backward.default(
-            delta, like, folded, None, *geometry, [True, False, False]
-        )[0]
-        total = added(total, gradient.unflatten(1, (k, inputs)).transpose(0, 1))
-    return total
-
-
-def _weight_gradient(
-    delta: Tensor, x: Tensor, weight: Tensor, dots: Sequence[Any], geometry: Sequence[Any]
-) -> Tangent:
-    outputs, inputs, *window = weight.shape
-    total = None
-    if dots[0] is not None:
-        k = len(dots[0])
-        like = weight.new_empty(()).expand(k * outputs, inputs, *window)
-        gradient = aten.convolution_backward.default(
-            dots[0].transpose(0, 1).flatten(1, 2), x, like, None, *geometry, [False, True, False]
-        )[1]
-        total = gradient.unflatten(0, (k, outputs))
-    if dots[1] is not None:
-        k = len(dots[1])
-        like = weight.new_empty(()).expand(outputs, k * inputs, *window)
-        gradient = aten.convolution_backward.default(
-            delta,
-            dots[1].transpose(0, 1).flatten(1, 2),
-            like,
-            None,
-            *geometry,
-            [False, True, False],
-        )[1]
-        total = added(total, gradient.unflatten(1, (k, inputs)).transpose(0, 1))
     return total

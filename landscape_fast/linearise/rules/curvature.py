@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape_fast.linearise.rules.layers import norm
 from landscape_fast.linearise.rules.norm import normal_tangent, under
 from landscape_fast.linearise.rules.pointwise import SMOOTH
 from landscape_fast.linearise.rules.registry import broadcast
@@ -52,7 +53,7 @@ def _curvature(*operations: Any) -> Callable[[Curvature], Curvature]:
 
 def _inner(block: Tensor, other: Tensor) -> Tensor:
     """Sum over all but the probe axis of ``block * other``: (K,) float64."""
-    return (block * other).flatten(1).sum(1, dtype=torch.float64)
+    return (block * other).reshape(len(block), -1).sum(1, dtype=torch.float64)
 
 
 @_curvature(aten.mul.Tensor)
@@ -119,6 +120,13 @@ def _batch_norm(
         return None
     over = [1, *range(3, dots[0].dim())]
     return 2 * _inner((dots[0] * adjoint).sum(over) * (var + eps).rsqrt(), dots[1])
+
+
+@_curvature(norm)
+def _norm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Tensor | None:
+    x, weight, bias, mean, var, eps, _, relu = args
+    statistics = (x, weight, bias, mean, var, False, 0.0, eps)
+    return _batch_norm(statistics, dots, out, adjoint * (out > 0) if relu else adjoint)
 
 
 @_curvature(aten.native_layer_norm.default)

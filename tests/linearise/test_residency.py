@@ -1,0 +1,108 @@
+"""Primal values are kept while the budget lasts, and never outlive the numbers they came from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from oracles import assert_relative, classification, cut, mlp
+
+from landscape_fast.linearise import captured, cuts
+from landscape_fast.linearise.operators import HessianOperator
+
+
+def operator(**options):
+    torch.manual_seed(0)
+    model = mlp().double().eval()
+    loader = [(x.double(), y) for x, y in cut(classification(24), [12, 12])]
+    return model, HessianOperator(model, loader, engine="captured", **options)
+
+
+def kept(op):
+    return op._engine._residency
+
+
+@pytest.mark.parametrize("budget", [0, 3000, 10**9])
+def test_the_budget_changes_no_bit_and_is_respected(budget, monkeypatch):
+    monkeypatch.setattr(cuts, "CACHED_ELEMENTS", 100)
+    _, op = operator(values_budget=budget)
+    _, free = operator()
+    v = torch.randn(2, op.shape[0], dtype=torch.float64)
+    for _ in range(3):
+        assert torch.equal(op(v), free(v))
+    assert kept(op).nbytes <= budget
+    if budget:
+        assert kept(op).nbytes > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: p.data.mul_(1.5),
+        lambda p: p.data[..., 0].neg_(),
+        lambda p: setattr(p, "data", p.data + 1),
+        lambda p: torch.no_grad()(p.add_)(0.5),
+    ],
+)
+def test_a_changed_parameter_is_noticed_however_it_was_changed(change):
+    model, op = operator()
+    v = torch.randn(2, op.shape[0], dtype=torch.float64)
+    op(v), op.quadratic(v)
+    change(next(model.parameters()))
+    loader = [(x.double(), y) for x, y in cut(classification(24), [12, 12])]
+    fresh = HessianOperator(model, loader, engine="autograd")
+    assert_relative(op(v), fresh(v), 1e-12)
+    assert_relative(op.quadratic(v), fresh.quadratic(v), 1e-12)
+
+
+def test_a_loader_too_large_to_keep_keeps_no_values():
+    _, op = operator(memory_budget=1)
+    op(torch.randn(2, op.shape[0], dtype=torch.float64))
+    assert kept(op).nbytes == 0
+
+
+def test_another_block_size_makes_room():
+    _, op = operator()
+    for k in (1, 8, 1):
+        op(torch.randn(k, op.shape[0], dtype=torch.float64))
+    once = kept(op).nbytes
+    op(torch.randn(1, op.shape[0], dtype=torch.float64))
+    assert kept(op).nbytes == once
+
+
+def test_a_long_block_goes_through_in_parts(monkeypatch):
+    _, op = operator()
+    v = torch.randn(7, op.shape[0], dtype=torch.float64)
+    whole, forms = op(v), op.quadratic(v)
+    monkeypatch.setitem(cuts.WIDEST_ELEMENTS, "cpu", 1)
+    widths = []
+    inner = captured.CapturedEngine._products
+    monkeypatch.setattr(
+        captured.CapturedEngine,
+        "_products",
+        lambda self, b, dots, i: widths.append(len(dots[0])) or inner(self, b, dots, i),
+    )
+    assert_relative(op(v), whole, 1e-13)
+    assert_relative(op.quadratic(v), forms, 1e-13)
+    assert set(widths) == {1}
+
+
+def test_out_of_memory_halves_the_block_then_drops_what_is_kept(monkeypatch):
+    _, op = operator()
+    v = torch.randn(8, op.shape[0], dtype=torch.float64)
+    expected = op(v)
+    inner = captured.CapturedEngine._products
+
+    def short_of_memory(self, batch, dots, index):
+        if len(dots[0]) > 2 or self._residency.nbytes > 0:
+            raise torch.OutOfMemoryError("no memory")
+        return inner(self, batch, dots, index)
+
+    monkeypatch.setattr(captured.CapturedEngine, "_products", short_of_memory)
+    assert_relative(op(v), expected, 1e-13)
+    monkeypatch.setattr(
+        captured.CapturedEngine,
+        "_products",
+        lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no memory")),
+    )
+    with pytest.raises(torch.OutOfMemoryError):
+        op(v)
