@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from landscape_fast.linearise.gauss_newton import GGNOperator
     from landscape_fast.linearise.operators import HessianOperator
     from landscape_fast.metrics.connectivity import connectivity
     from landscape_fast.metrics.distance import l2_distance
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Connectivity",
     "Eigenpairs",
+    "GGNOperator",
     "HessianOperator",
     "NotConverged",
     "Quality",
@@ -49,6 +51,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "GGNOperator": "linearise.gauss_newton",
     "HessianOperator": "linearise.operators",
     "cka": "metrics.similarity",
     "classify": "study.taxonomy",

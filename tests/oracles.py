@@ -27,6 +27,26 @@ def dense_hessian(model: nn.Module, whole_loss: Callable[[nn.Module], Tensor]) -
     return torch.stack(rows)
 
 
+def dense_gauss_newton(
+    model: nn.Module,
+    outputs: Callable[[nn.Module], Tensor],
+    whole_loss: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """``J^T A J`` (n, n) in float64: J of ``outputs(model)`` for all data, A of their loss."""
+    model = copy.deepcopy(model).double().eval()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    found = outputs(model)
+    jacobian = []
+    for entry in found.reshape(-1):
+        row = torch.autograd.grad(entry, parameters, retain_graph=True, materialize_grads=True)
+        jacobian.append(torch.cat([part.reshape(-1) for part in row]))
+    fixed = found.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(whole_loss(fixed), fixed, create_graph=True)
+    bends = [torch.autograd.grad(e, fixed, retain_graph=True)[0] for e in slope.reshape(-1)]
+    j = torch.stack(jacobian)
+    return j.T @ torch.stack(bends).reshape(len(j), len(j)) @ j
+
+
 def difference_hessian(model: nn.Module, whole_loss: Callable[[nn.Module], Tensor]) -> Tensor:
     """Hessian (n, n) in float64 from central differences of gradients; good to about 1e-8.
 

@@ -21,6 +21,10 @@ class LossInputs:
     Args:
         model: The module; nothing of it is changed.
         space: The selected parameters, which come first.
+
+    Attributes:
+        names: Of the model's own inputs.
+        parameters: How many of them, from the first, are parameters, selected or not.
     """
 
     def __init__(self, model: nn.Module, space: ParameterSpace) -> None:
@@ -28,6 +32,7 @@ class LossInputs:
         named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         others = (name for name in named if name not in set(space.names))
         self.names = (*space.names, *others)
+        self.parameters = len(dict(model.named_parameters()))
 
     def gather(self, batch: Any, dtype: torch.dtype | None = None) -> list[Tensor]:
         """Current values, detached; floating-point ones in ``dtype`` if it is given."""
@@ -68,7 +73,7 @@ def capture_value(
     Raises:
         Exception: As :func:`capture_gradient`.
     """
-    return _traced(
+    return trace(
         lambda values: (inputs.call(objective, batch, values),), inputs, batch, parameters, dtype
     )
 
@@ -92,16 +97,17 @@ def capture_gradient(
         value = inputs.call(objective, batch, values)
         return torch.autograd.grad(value, values[:parameters], allow_unused=True)
 
-    return _traced(gradient, inputs, batch, parameters, dtype)
+    return trace(gradient, inputs, batch, parameters, dtype)
 
 
-def _traced(
+def trace(
     function: Callable[[list[Tensor]], tuple[Tensor | None, ...]],
     inputs: LossInputs,
     batch: Any,
     parameters: int,
     dtype: torch.dtype | None,
 ) -> fx.GraphModule:
+    """Trace ``function`` of the inputs' values, the first ``parameters`` of them as leaves."""
     values = inputs.gather(batch, dtype)
     # Parameters that require grad keep modules off the shortcuts they take without it.
     leaves = [value.clone().requires_grad_() for value in values[:parameters]]

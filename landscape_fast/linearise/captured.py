@@ -24,12 +24,14 @@ from landscape_fast.linearise.cuts import (
 )
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
-from landscape_fast.linearise.programs import Kind, Programs
-from landscape_fast.linearise.quadratic import quadratic_forms
+from landscape_fast.linearise.program import Program
+from landscape_fast.linearise.programs import Form, Kind, Programs
+from landscape_fast.linearise.quadratic import TailProgram, quadratic_forms
 from landscape_fast.linearise.residency import Prepared, Residency
 from landscape_fast.linearise.second_derivative import (
     Tangents,
     double_backward,
+    gauss_newton,
     twice_differentiable,
 )
 from landscape_fast.linearise.structure import rows, tensors
@@ -48,12 +50,13 @@ class CapturedEngine:
         objective: Objective,
         space: ParameterSpace,
         values_budget: int | None = None,
+        form: Form = "hessian",
     ) -> None:
         self._model = model
         self._objective = objective
         self._parameters = len(space.tensors)
         self._inputs = LossInputs(model, space)
-        self._programs = Programs(model, objective, self._inputs, self._parameters)
+        self._programs = Programs(model, objective, self._inputs, self._parameters, form)
         self._separable = False
         self._row_elements = 1  # of the largest value that depends on the data
         self._residency = Residency(model, space.device, values_budget)
@@ -161,10 +164,11 @@ class CapturedEngine:
         ]
         with twice_differentiable(self._model):
             program = self._programs.find("gradient", few, torch.float64)
-            with torch.enable_grad():
-                value = self._inputs.call(self._objective, few, [*leaves, *values[len(leaves) :]])
-            exact = double_backward(value, leaves, dots)
             value_program = self._programs.find("value", few, torch.float64)
+            with torch.enable_grad():
+                moved = [*leaves, *values[len(leaves) :]]
+                value = self._inputs.call(self._objective, few, moved)
+                exact = self._exact(value, value_program, moved, dots)
         with torch.no_grad():
             ours = program.tangents_at(program.primals(values), values, dots)
             forms = quadratic_forms(value_program, values, dots)
@@ -174,6 +178,25 @@ class CapturedEngine:
         if not error <= SEPARATE:
             return f"the captured program differs from double backward by {error:.1e} in float64"
         return None
+
+    def _exact(
+        self, value: Tensor, program: Program, inputs: list[Tensor], dots: list[Tensor]
+    ) -> Tangents:
+        """The products as autograd takes them, of the model's loss ``value`` or of its trace."""
+        leaves = inputs[: self._parameters]
+        if not isinstance(program, TailProgram):
+            return double_backward(value, leaves, dots)
+        outputs, loss = program.outputs_and_loss(inputs)
+        own, traced = (
+            torch.autograd.grad(one, leaves, retain_graph=True, materialize_grads=True)
+            for one in (value, loss)
+        )
+        error = relative_error(traced, own)
+        if not error <= SEPARATE:
+            raise ValueError(
+                f"the trace of the loss has another gradient than the model ({error:.1e})"
+            )
+        return gauss_newton(loss, outputs, leaves, dots)
 
     def derivative_error(self, batch: Any) -> tuple[float, list[str]]:
         """Error of double backward itself; see :func:`derivative_error`."""

@@ -107,14 +107,13 @@ def choose_engine(
     Raises:
         ValueError: ``wanted`` is unknown, or capture was demanded and is refused.
     """
-    if wanted not in ("auto", "captured", "autograd"):
-        raise ValueError(f"engine must be auto, captured or autograd, got {wanted!r}")
+    require_known(wanted)
     plain = AutogradEngine(model, objective, space)
     if wanted == "autograd":
         return plain, None
     captured = CapturedEngine(model, objective, space, values_budget)
-    reason = _attempted(
-        lambda: captured.refusal(batch) or _disagreement(captured, plain, batch, space)
+    reason = attempted(
+        lambda: captured.refusal(batch) or disagreement(captured, plain, batch, space)
     )
     wrong, functions = 0.0, list[str]()
     try:
@@ -141,7 +140,14 @@ def choose_engine(
     return plain, reason
 
 
-def _attempted(check: Callable[[], str | None]) -> str | None:
+def require_known(wanted: str) -> None:
+    """Raise a ValueError that names ``engine`` unless ``wanted`` is one."""
+    if wanted not in ("auto", "captured", "autograd"):
+        raise ValueError(f"engine must be auto, captured or autograd, got {wanted!r}")
+
+
+def attempted(check: Callable[[], str | None]) -> str | None:
+    """What ``check`` returns, or the first line of what it raises."""
     try:
         return check()
     except Exception as error:
@@ -154,8 +160,8 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
-def _disagreement(
-    captured: CapturedEngine, plain: AutogradEngine, batch: Any, space: ParameterSpace
+def disagreement(
+    captured: CapturedEngine, plain: Engine, batch: Any, space: ParameterSpace
 ) -> str | None:
     """Hold one product and one form over a whole batch to double backward, to rounding."""
     generator = torch.Generator().manual_seed(1)

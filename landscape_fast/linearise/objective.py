@@ -123,6 +123,33 @@ class Objective:
         value = self._criterion(model(inputs), targets).reshape(())
         return value if self._known or not self.divides else value * (rows(batch) or 1)
 
+    def outputs_and_loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """Outputs of the network and their summed loss, for the curvature of the second alone.
+
+        Log-probabilities enter their loss linearly. They are taken as logits, which they are too.
+
+        Raises:
+            ValueError: The loss is not a known one of the model's output.
+        """
+        if self._loss_fn is not None or not self._known or type(self._criterion) is nn.KLDivLoss:
+            loss = "loss_fn" if self._loss_fn is not None else type(self._criterion).__name__
+            raise ValueError(f"{loss} does not say what the outputs of the network are")
+        inputs, targets = self._pair(batch)
+        outputs, criterion = model(inputs), self._criterion
+        if type(criterion) is nn.L1Loss:
+            raise ValueError("L1Loss is linear in the outputs of the network")
+        if type(criterion) is nn.NLLLoss:
+            total = outputs.detach().logsumexp(1 if outputs.dim() > 1 else 0)
+            if not total.abs().max() < 1e-3:
+                raise ValueError("the outputs before NLLLoss are not log-probabilities")
+            criterion = nn.CrossEntropyLoss(
+                criterion.weight, ignore_index=criterion.ignore_index, reduction="sum"
+            )
+        if type(criterion) is nn.BCELoss and "Sigmoid" in type(outputs.grad_fn).__name__:
+            outputs = torch.logit(outputs)
+            return outputs, criterion(torch.sigmoid(outputs), targets)
+        return outputs, criterion(outputs, targets).reshape(())
+
     def _pair(self, batch: Any) -> tuple[Any, Any]:
         if isinstance(batch, list | tuple) and len(batch) == 2:
             return batch[0], batch[1]

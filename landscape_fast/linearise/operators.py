@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from landscape_fast import _native
-from landscape_fast.linearise.batches import Batches
+from landscape_fast.linearise.dataset_operator import DatasetOperator
 from landscape_fast.linearise.engines import choose_engine
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
-from landscape_fast.linearise.params import ParameterSpace, Selection
-from landscape_fast.linearise.state import evaluation, unwrap
-
-if TYPE_CHECKING:
-    from scipy.sparse.linalg import LinearOperator
+from landscape_fast.linearise.params import Selection
 
 
-class HessianOperator:
+class HessianOperator(DatasetOperator):
     r"""Hessian of :math:`L(\theta) = \sum_b S_b(\theta) / \sum_b n_b`, in evaluation mode.
 
     A block of K vectors goes through each batch together. The answer does not depend on how the
@@ -83,164 +76,13 @@ class HessianOperator:
         values_budget: int | None = None,
         engine: str = "auto",
     ) -> None:
-        self._model = unwrap(model)
-        self._objective = Objective(criterion, loss_fn)
-        self.space = ParameterSpace(self._model, params)
-        self.shape = (self.space.size, self.space.size)
-        self.dtype = self.space.dtype
-        self.device = self.space.device
-        self.products = 0
-        with evaluation(self._model):
-            self._batches = Batches(loader, device=self.device, memory_budget=memory_budget)
-            self.samples = self._batches.samples
-            self.loss = self._measure_loss()
-            self._engine, self.engine_note = choose_engine(
-                engine,
-                self._model,
-                self._objective,
-                self.space,
-                next(iter(self._batches)),
-                values_budget,
-            )
-
-    @property
-    def engine(self) -> str:
-        """Which engine serves: ``"captured"`` or ``"autograd"``."""
-        return self._engine.name
-
-    @property
-    def slow_operations(self) -> tuple[str, ...]:
-        """Captured operations that only the general, slower rule serves."""
-        return self._engine.slow_operations
-
-    def __call__(self, block: Tensor | Mapping[str, Tensor]) -> Any:
-        """Multiply the Hessian with each row of a block.
-
-        Args:
-            block: (K, n), or (n,), or a dict of parameter-shaped tensors.
-
-        Returns:
-            The products, in the form and dtype of ``block``.
-
-        Raises:
-            ValueError: The block's last size is not n.
-            FloatingPointError: A product is not finite.
-        """
-        if isinstance(block, Mapping):
-            return self.space.to_dict(self(self.space.to_vector(block)))
-        rows = self._rows(block)
-        out = torch.zeros_like(rows)
-        parts, dots = self.space.views(out), self.space.split(rows)
-        with evaluation(self._model):
-            for index, batch in self._numbered():
-                products = self._engine.multiply(batch, dots, index)
-                for part, product in zip(parts, products, strict=True):
-                    if product is not None:
-                        part.add_(product)
-        self.products += len(rows)
-        return _finite(out).div_(self._normaliser).reshape(block.shape).to(block.dtype)
-
-    def quadratic(self, block: Tensor) -> Tensor:
-        """``v^T H v`` for each row v of ``block`` (K, n): (K,) float64, on the block's device."""
-        rows = self._rows(block)
-        total = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
-        dots = self.space.split(rows)
-        with evaluation(self._model):
-            for index, batch in self._numbered():
-                total += self._engine.quadratic(batch, dots, index)
-        self.products += len(rows)
-        return _finite(total) / self._normaliser
-
-    def random_quadratics(self, draws: int, *, seed: int, first: int = 0) -> Tensor:
-        """Unbiased estimates of the trace, each from sign vectors drawn anew for every batch.
-
-        ``E[v^T H_b v] = tr H_b`` holds for each batch alone, so fresh signs per batch average the
-        probe noise within one pass over the data, at the cost of a product with one shared probe.
-
-        Args:
-            draws: Number of estimates.
-            seed: Chooses the signs.
-            first: Index of the first estimate; estimate i depends on ``(seed, i)`` alone.
-
-        Returns:
-            (draws,) float64 on the CPU.
-        """
-        signs = torch.empty(draws, self.shape[0], dtype=self.dtype, device=self.device)
-        total = torch.zeros(draws, dtype=torch.float64)
-
-        with evaluation(self._model):
-            for number, (index, batch) in enumerate(self._numbered()):
-                for draw in range(draws):
-                    # Estimate i owns rows i * batches to (i + 1) * batches: none share their signs.
-                    row = (first + draw) * len(self._batches) + number
-                    _native.signs_(signs[draw : draw + 1], seed, first_row=row)
-                total += self._engine.quadratic(batch, self.space.split(signs), index).cpu()
-        self.products += draws
-        return _finite(total) / self._normaliser
-
-    def __matmul__(self, columns: Any) -> Any:
-        """``op @ M`` with vectors as the columns of M (n, K), as scipy and curvlinops have it."""
-        if isinstance(columns, np.ndarray):
-            return (self @ torch.from_numpy(np.ascontiguousarray(columns))).cpu().numpy()
-        return self(columns.T.contiguous()).T if columns.dim() == 2 else self(columns)
-
-    def to_scipy(self) -> LinearOperator:
-        """This operator for ``scipy.sparse.linalg``: float64 or float32 arrays on the host."""
-        from scipy.sparse.linalg import LinearOperator  # half a second that few callers need
-
-        kind = np.float64 if self.dtype == torch.float64 else np.float32
-        return LinearOperator(
-            shape=self.shape, matvec=self.__matmul__, matmat=self.__matmul__, dtype=kind
+        super().__init__(
+            model,
+            loader,
+            Objective(criterion, loss_fn),
+            choose_engine,
+            params=params,
+            memory_budget=memory_budget,
+            values_budget=values_budget,
+            engine=engine,
         )
-
-    def _numbered(self) -> Iterator[tuple[int | None, Any]]:
-        """The batches of one pass, with an index where every pass yields the same ones."""
-        self._engine.refresh()
-        for index, batch in enumerate(self._batches):
-            yield index if self._batches.resident else None, batch
-
-    def _rows(self, block: Tensor) -> Tensor:
-        if block.shape[-1:] != self.shape[1:] or block.dim() > 2:
-            raise ValueError(f"block must be (K, {self.shape[0]}), got {tuple(block.shape)}")
-        return block.detach().to(self.device, self.dtype).reshape(-1, self.shape[0])
-
-    def _measure_loss(self) -> float:
-        """One forward pass: the loss, the normaliser, and a check that a second pass repeats."""
-        total, counts = 0.0, 0.0
-        for index, batch in enumerate(self._batches):
-            if index == 0:
-                self._require_repeatable(batch)
-            with torch.no_grad():
-                value, count = self._objective(self._model, batch)
-            if not torch.isfinite(value):
-                raise ValueError(f"loss is {float(value)} on batch {index} of the loader")
-            total, counts = total + float(value), counts + count
-        if not counts > 0:
-            raise ValueError(f"the loader holds no valid target: the loss divides by {counts}")
-        self._normaliser = self._objective.normaliser(counts)
-        return total / self._normaliser
-
-    def _require_repeatable(self, batch: Any) -> None:
-        first, second = (
-            _gradient(self._objective(self._model, batch)[0], self.space.tensors) for _ in range(2)
-        )
-        one, other = self.space.flatten(first).double(), self.space.flatten(second).double()
-        if (one - other).norm() > 1e-3 * one.norm():
-            raise ValueError(
-                "model is stochastic in evaluation mode: two gradients of one batch differ by "
-                f"{float((one - other).norm() / one.norm()):.1%}; turn off dropout and noise"
-            )
-
-
-def _finite(products: Tensor) -> Tensor:
-    # Squares of finite float32 numbers are finite in float64, and one pass adds them up.
-    sizes = _native.row_dots(products, products) if products.dim() == 2 else products
-    if not torch.isfinite(sizes).all():
-        raise FloatingPointError("a Hessian product is not finite; see loss, data and dtype")
-    return products
-
-
-def _gradient(value: Tensor, parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    if not value.requires_grad:
-        raise ValueError("the loss does not depend on any selected parameter")
-    return torch.autograd.grad(value, parameters, materialize_grads=True)

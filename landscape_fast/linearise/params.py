@@ -110,7 +110,7 @@ def _selected(model: nn.Module, owned: Mapping[str, Tensor], params: Selection) 
         return trainable
     wanted: set[str] = set()
     for item in [params] if isinstance(params, str | nn.Module) else list(params):
-        wanted |= _names_of(model, owned, item)
+        wanted |= names_of(model, owned, item)
     frozen = sorted(wanted - set(trainable))
     if frozen:
         raise ValueError(f"params selects {frozen[0]}, which is frozen (requires_grad=False)")
@@ -119,15 +119,27 @@ def _selected(model: nn.Module, owned: Mapping[str, Tensor], params: Selection) 
     return [name for name in trainable if name in wanted]
 
 
-def _names_of(model: nn.Module, owned: Mapping[str, Tensor], item: str | nn.Module) -> set[str]:
+def names_of(
+    model: nn.Module,
+    owned: Mapping[str, Tensor],
+    item: str | nn.Module,
+    argument: str = "params",
+) -> set[str]:
+    """Names of the parameters that a name or a sub-module stands for.
+
+    Raises:
+        ValueError: There is none. ``argument`` is what the message calls the source.
+    """
     if isinstance(item, nn.Module):
         inside = {id(tensor) for tensor in item.parameters()}
         found = {name for name, tensor in owned.items() if id(tensor) in inside}
         if not found:
-            raise ValueError(f"params holds a {type(item).__name__} that is not part of the model")
+            raise ValueError(
+                f"{argument} holds a {type(item).__name__} that is not part of the model"
+            )
         return found
     if not isinstance(item, str):
-        raise TypeError(f"params takes names and modules, got {type(item).__name__}")
+        raise TypeError(f"{argument} takes names and modules, got {type(item).__name__}")
     found = {name for name in owned if name == item or name.startswith(item + ".")}
     aliases = dict(model.named_parameters(remove_duplicate=False))
     if not found and item in aliases:  # a second name of a tied parameter
@@ -135,5 +147,5 @@ def _names_of(model: nn.Module, owned: Mapping[str, Tensor], item: str | nn.Modu
     if not found:
         near = difflib.get_close_matches(item, [*owned, *dict(model.named_modules())], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"params names {item!r}, which is no parameter or module{hint}")
+        raise ValueError(f"{argument} names {item!r}, which is no parameter or module{hint}")
     return found

@@ -15,12 +15,20 @@ import torch
 from torch import nn
 
 from landscape_fast.linearise.capture import LossInputs, capture_gradient, capture_value
+from landscape_fast.linearise.capture_outputs import (
+    capture_pullback,
+    capture_with_outputs,
+    frozen_before,
+    unmarked,
+)
+from landscape_fast.linearise.fusion import fuse
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.program import Program
-from landscape_fast.linearise.quadratic import STOPS
+from landscape_fast.linearise.quadratic import STOPS, TailProgram
 from landscape_fast.linearise.structure import constants, map_tensors
 
 Kind = Literal["gradient", "value"]
+Form = Literal["hessian", "gauss-newton"]
 
 KEPT = 128  # programs; the least recently used one goes first
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), type, torch.dtype, torch.Size)
@@ -36,18 +44,26 @@ class Programs:
         objective: The loss.
         inputs: What the loss reads.
         directions: Number of leading inputs that are selected parameters.
+        form: Which second derivative the programs give: all of it, or with the Jacobian of the
+            network's outputs held fixed.
     """
 
     def __init__(
-        self, model: nn.Module, objective: Objective, inputs: LossInputs, directions: int
+        self,
+        model: nn.Module,
+        objective: Objective,
+        inputs: LossInputs,
+        directions: int,
+        form: Form = "hessian",
     ) -> None:
+        self._form = form
         self._objective = objective
         self._inputs = inputs
         self._directions = directions
         # A function of the caller's may read anything, so its programs stay with this model.
         own = objective.key is None
         self._structure = (
-            None if own else structure_of(model, (objective.key, inputs.names, directions))
+            None if own else structure_of(model, (objective.key, inputs.names, directions, form))
         )
         self._own: dict[Hashable, Program] = {}
 
@@ -76,15 +92,28 @@ class Programs:
         if shared is not None and shared in _shared:
             _shared.move_to_end(shared)
             return _shared[shared]
-        capture = capture_gradient if kind == "gradient" else capture_value
-        traced = capture(self._inputs, self._objective, batch, self._directions, dtype)
-        constants = frozenset() if kind == "gradient" else STOPS
-        program = Program(traced, self._directions, constants)
+        program = self._captured(kind, batch, dtype)
         if shared is not None and not program.has_constants:
             _shared[shared] = program
             while len(_shared) > KEPT:
                 _shared.popitem(last=False)
         return program
+
+    def _captured(self, kind: Kind, batch: Any, dtype: torch.dtype | None) -> Program:
+        capture: Any
+        if self._form == "hessian":
+            capture = capture_gradient if kind == "gradient" else capture_value
+        else:
+            capture = capture_pullback if kind == "gradient" else capture_with_outputs
+        traced = capture(self._inputs, self._objective, batch, self._directions, dtype)
+        fuse(traced, convolutions=kind == "gradient")
+        if self._form == "hessian":
+            constants = frozenset() if kind == "gradient" else STOPS
+            return Program(traced, self._directions, constants)
+        marked = unmarked(traced)
+        if kind == "value":
+            return TailProgram(traced, self._directions, marked)
+        return Program(traced, self._directions, muted=frozen_before(traced, marked))
 
 
 def structure_of(model: nn.Module, more: Hashable) -> Hashable | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from landscape_fast.linearise.program import Program, Step, filled, push, start, tangent_of
 from landscape_fast.linearise.rules import LINEAR
@@ -17,15 +17,37 @@ from landscape_fast.linearise.rules.curvature import CURVATURES, STRAIGHT, secon
 STOPS = frozenset({torch.ops.aten.detach.default})
 
 
+class TailProgram(Program):
+    """A value whose curvature counts from one of its steps on: the loss of a network's outputs.
+
+    Args:
+        traced: Of the scalar.
+        directions: Number of leading placeholders that tangents start from.
+        cut: The outputs; the loss depends on those placeholders through them alone.
+    """
+
+    def __init__(self, traced: fx.GraphModule, directions: int, cut: fx.Node) -> None:
+        super().__init__(traced, directions, STOPS)
+        self.cut = list(traced.graph.nodes).index(cut)
+
+    def outputs_and_loss(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Both with the autograd graph of the program's calls."""
+        values = _run(self, inputs, None)
+        (end,) = self.outputs
+        assert end is not None
+        return values[self.cut], values[end]
+
+
 def quadratic_forms(program: Program, inputs: Sequence[Tensor], dots: Sequence[Tensor]) -> Tensor:
     r"""Second derivatives of a scalar program along directions, without backward tangents.
 
     With :math:`\lambda_j` the adjoints of one ordinary backward pass and :math:`u'_j` the forward
     tangents, :math:`v^\top H v = \sum_j \langle \lambda_j, D^2 \varphi_j[u', u'] \rangle`: about a
     third of the arithmetic of double backward, and no tangent of the backward pass in memory.
+    Of a :class:`TailProgram` only the steps behind its cut count: that is the Gauss-Newton form.
 
     Args:
-        program: Of a scalar; built with ``constants=STOPS``.
+        program: Of a scalar; built with ``constants=STOPS``, or a :class:`TailProgram`.
         inputs: One value per placeholder.
         dots: (K, *shape) for each of the leading ones.
 
@@ -67,26 +89,34 @@ def _adjoints(
     program: Program, inputs: Sequence[Tensor], directions: int
 ) -> tuple[list[Any], dict[int, Tensor]]:
     """Run the program once forward and once backward: all values, adjoints of curved steps."""
-    leaves = [value.detach().requires_grad_() for value in inputs[:directions]]
-    values, _ = start(program, [*leaves, *inputs[directions:]], [])
+    cut = program.cut if isinstance(program, TailProgram) else None
+    leaves = [value.detach().requires_grad_(cut is None) for value in inputs[:directions]]
     with torch.enable_grad():
-        for step in program.steps:
-            args = [filled(item, values) for item in step.args]
-            out = step.target(*args, **step.kwargs)
-            stops = step.target in STOPS
-            values[step.slot] = out.detach() if stops else out
+        values = _run(program, [*leaves, *inputs[directions:]], cut)
         (end,) = program.outputs
         curved = {}
         for step in program.steps:
             out = values[step.slot]
             main = out if isinstance(out, Tensor) else out[0] if isinstance(out, tuple) else None
-            if _curved(step) and main is not None and main.requires_grad:
+            counts = step.slot != cut and _curved(step)
+            if counts and main is not None and main.requires_grad:
                 curved[step.slot] = main
         if end is None or not curved:
             return _detached(values), {}
         gradients = torch.autograd.grad(values[end], list(curved.values()), allow_unused=True)
     found = zip(curved, gradients, strict=True)
     return _detached(values), {slot: g for slot, g in found if g is not None}
+
+
+def _run(program: Program, inputs: Sequence[Tensor], leaf: int | None) -> list[Any]:
+    """All values of a program, with gradients; those of one step as if they were an input."""
+    values, _ = start(program, inputs, [])
+    for step in program.steps:
+        args = [filled(item, values) for item in step.args]
+        out = step.target(*args, **step.kwargs)
+        out = out.detach() if step.target in STOPS else out
+        values[step.slot] = out.detach().requires_grad_() if step.slot == leaf else out
+    return values
 
 
 def _detached(values: list[Any]) -> list[Any]:

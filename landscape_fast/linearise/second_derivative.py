@@ -1,4 +1,4 @@
-"""Double backward: the second derivative as autograd itself takes it."""
+"""Double backward, and double vector-Jacobian products: as autograd itself differentiates twice."""
 
 from __future__ import annotations
 
@@ -33,6 +33,37 @@ def double_backward(
                 vector,
                 retain_graph=True,
                 materialize_grads=True,
+            )
+        )
+    return [torch.stack(parts) for parts in zip(*products, strict=True)]
+
+
+def gauss_newton(
+    value: Tensor, outputs: Tensor, parameters: Sequence[Tensor], dots: Sequence[Tensor]
+) -> Tangents:
+    """``J^T A J v``: A the second derivative of ``value`` in ``outputs``, J theirs, v of ``dots``.
+
+    ``J v`` is the derivative of ``J^T u`` in u, which is linear in u.
+    """
+    (slope,) = torch.autograd.grad(value, outputs, create_graph=True)
+    if not slope.requires_grad:
+        return [None] * len(parameters)
+    cotangent = torch.zeros_like(outputs).requires_grad_()
+    pulled = torch.autograd.grad(
+        outputs, parameters, cotangent, create_graph=True, materialize_grads=True
+    )
+    moving = [index for index, part in enumerate(pulled) if part.requires_grad]
+    products = []
+    for row in range(len(dots[0])):
+        vector = [dots[index][row].to(pulled[index].dtype).clone() for index in moving]
+        parts = [pulled[index] for index in moving]
+        (pushed,) = torch.autograd.grad(parts, cotangent, vector, retain_graph=True)
+        (bent,) = torch.autograd.grad(
+            slope, outputs, pushed, retain_graph=True, materialize_grads=True
+        )
+        products.append(
+            torch.autograd.grad(
+                outputs, parameters, bent, retain_graph=True, materialize_grads=True
             )
         )
     return [torch.stack(parts) for parts in zip(*products, strict=True)]

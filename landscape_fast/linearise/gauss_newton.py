@@ -1,0 +1,90 @@
+"""The generalised Gauss-Newton matrix of a dataset-level loss as an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from landscape_fast.linearise.dataset_operator import DatasetOperator
+from landscape_fast.linearise.gauss_newton_engine import choose_gauss_newton
+from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
+from landscape_fast.linearise.params import Selection
+
+
+class GGNOperator(DatasetOperator):
+    r"""Generalised Gauss-Newton matrix :math:`G = \frac{1}{N} \sum_n J_n^\top A_n J_n`.
+
+    :math:`J_n` is the Jacobian of the network's outputs for row n in the parameters, :math:`A_n`
+    the Hessian of the row's loss in these outputs, N what divides the loss. G is the Hessian of
+    the loss with the network replaced by its linearisation: positive semidefinite where the loss is
+    convex in the outputs.
+
+    The outputs are the last value that the whole loss passes through and in which it is curved:
+    the logits of cross-entropy, also if the model itself ends in a log-softmax, or in a sigmoid
+    before ``BCELoss``. They are found in the captured loss, so a ``loss_fn`` needs nothing more.
+    With ``engine="autograd"``, or where capture fails, the loss must be a known one of the model's
+    output.
+
+    Args:
+        model: Any module with real floating-point parameters on one device.
+        loader: Iterable of batches; read once and kept within ``memory_budget``.
+        criterion: ``criterion(model(inputs), targets)``; default cross-entropy.
+        loss_fn: ``loss_fn(model, batch)`` returning a mean over rows or ``(sum, count)``; instead
+            of ``criterion``.
+        params: Names or modules whose diagonal block is wanted; None for all trainable parameters.
+        memory_budget: Bytes of data to keep; beyond it the loader is re-read for each product.
+        values_budget: Bytes of the primal pass to keep between products; None for a quarter of the
+            free memory.
+        engine: ``"captured"``, ``"autograd"`` or ``"auto"``, as for
+            :class:`~landscape_fast.linearise.operators.HessianOperator`.
+
+    Attributes:
+        shape: ``(n, n)``.
+        loss: The loss at the current parameters.
+        samples: Rows of data.
+        products: Vectors multiplied so far.
+        engine: The engine that serves.
+        engine_note: Why ``"auto"`` did not capture; None if it did.
+
+    References:
+        Schraudolph (2002), doi:10.1162/08997660260028683. Martens (2020), arXiv:1412.1193.
+
+    Raises:
+        ValueError: As for the Hessian; or the loss is linear in the outputs, parameters enter it
+            beside them, or the outputs cannot be known.
+
+    Example:
+        A squared error of a linear model is its own linearisation, so G is the Hessian:
+
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> data = [(torch.eye(2), torch.zeros(2, 1))]
+        >>> op = GGNOperator(model, data, criterion=torch.nn.MSELoss())
+        >>> op(torch.tensor([[1.0, 2.0]]))
+        tensor([[1., 2.]])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: Iterable[Any],
+        *,
+        criterion: Criterion | None = None,
+        loss_fn: LossFunction | None = None,
+        params: Selection = None,
+        memory_budget: int | None = None,
+        values_budget: int | None = None,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(
+            model,
+            loader,
+            Objective(criterion, loss_fn),
+            choose_gauss_newton,
+            params=params,
+            memory_budget=memory_budget,
+            values_budget=values_budget,
+            engine=engine,
+        )
