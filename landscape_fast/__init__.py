@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from landscape_fast.linearise.fisher import EmpiricalFisherOperator
     from landscape_fast.linearise.gauss_newton import GGNOperator
     from landscape_fast.linearise.operators import HessianOperator
     from landscape_fast.metrics.connectivity import connectivity
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Connectivity",
     "Eigenpairs",
+    "EmpiricalFisherOperator",
     "GGNOperator",
     "HessianOperator",
     "NotConverged",
@@ -51,6 +53,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "EmpiricalFisherOperator": "linearise.fisher",
     "GGNOperator": "linearise.gauss_newton",
     "HessianOperator": "linearise.operators",
     "cka": "metrics.similarity",

@@ -1,0 +1,88 @@
+"""The empirical Fisher matrix of a dataset-level loss as an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from landscape_fast.linearise.dataset_operator import DatasetOperator
+from landscape_fast.linearise.gauss_newton_engine import choose_gauss_newton
+from landscape_fast.linearise.objective import Criterion, LossFunction
+from landscape_fast.linearise.params import Selection
+from landscape_fast.linearise.row_losses import RowLosses
+
+
+class EmpiricalFisherOperator(DatasetOperator):
+    r"""Empirical Fisher matrix :math:`F = \frac{1}{N} \sum_n g_n g_n^\top`.
+
+    :math:`g_n` is the gradient of the loss of row n with the targets of the data, and N what
+    divides the loss: rows, valid targets, the sum of class weights, or elements for a mean over
+    elements such as ``MSELoss``; 1 for ``reduction="sum"``. The loss of a row is its own unreduced
+    term, summed over tokens, pixels and outputs.
+
+    It is neither the Hessian nor the Fisher matrix of the model, whose targets are drawn from the
+    model itself: see :class:`~landscape_fast.linearise.gauss_newton.GGNOperator`, and Kunstner,
+    Balles and Hennig (2019), arXiv:1905.12558, on how far apart they can be.
+
+    Args:
+        model: Any module with real floating-point parameters on one device.
+        loader: Iterable of batches; read once and kept within ``memory_budget``.
+        criterion: A loss module of torch or its function; default cross-entropy.
+        loss_fn: ``loss_fn(model, batch)`` returning the losses of the rows, (B,), or
+            ``(losses, count)``; instead of ``criterion``.
+        params: Names or modules whose diagonal block is wanted; None for all trainable parameters.
+        memory_budget: Bytes of data to keep; beyond it the loader is re-read for each product.
+        values_budget: Bytes of the primal pass to keep between products; None for a quarter of the
+            free memory.
+        engine: ``"captured"``, ``"autograd"`` or ``"auto"``, as for
+            :class:`~landscape_fast.linearise.operators.HessianOperator`.
+
+    Attributes:
+        shape: ``(n, n)``.
+        loss: The loss at the current parameters.
+        samples: Rows of data.
+        products: Vectors multiplied so far.
+        engine: The engine that serves.
+        engine_note: Why ``"auto"`` did not capture; None if it did.
+
+    Raises:
+        ValueError: As for the Hessian; or ``criterion`` is not a loss of torch, or ``loss_fn`` does
+            not return one loss per row.
+
+    Example:
+        Squared errors of a linear model have the gradients 2 (prediction - target) input:
+
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> _ = torch.nn.init.zeros_(model.weight)
+        >>> data = [(torch.eye(2), torch.tensor([[1.0], [3.0]]))]
+        >>> op = EmpiricalFisherOperator(model, data, criterion=torch.nn.MSELoss())
+        >>> op(torch.eye(2))
+        tensor([[ 2.,  0.],
+                [ 0., 18.]])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: Iterable[Any],
+        *,
+        criterion: Criterion | None = None,
+        loss_fn: LossFunction | None = None,
+        params: Selection = None,
+        memory_budget: int | None = None,
+        values_budget: int | None = None,
+        engine: str = "auto",
+    ) -> None:
+        super().__init__(
+            model,
+            loader,
+            RowLosses(criterion, loss_fn),
+            choose_gauss_newton,
+            params=params,
+            memory_budget=memory_budget,
+            values_budget=values_budget,
+            engine=engine,
+        )
