@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functional_call
+from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
+from landscape_fast.linearise.rules.forms import DECOMPOSED, positional
 from landscape_fast.linearise.structure import map_tensors, tensors
 
 
@@ -35,22 +39,29 @@ class LossInputs:
         self.parameters = len(dict(model.named_parameters()))
 
     def gather(self, batch: Any, dtype: torch.dtype | None = None) -> list[Tensor]:
-        """Current values, detached; floating-point ones in ``dtype`` if it is given."""
+        """Current values, detached; real ones in ``dtype`` if it is given, complex ones as wide."""
         named = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
         values = [named[name] for name in self.names]
         values = [value.detach() for value in (*values, *tensors(batch))]
         if dtype is None:
             return values
-        return [value.to(dtype) if value.is_floating_point() else value for value in values]
+        return [_in_precision(value, dtype) for value in values]
 
     def call(self, objective: Objective, batch: Any, values: list[Tensor]) -> Tensor:
         """Summed loss of a batch built like ``batch`` from ``values``."""
         names = [f"model.{name}" for name in self.names]
         leaves = iter(values[len(names) :])
         rebuilt = map_tensors(lambda _: next(leaves), batch)
-        return functional_call(
-            _Summed(self._model, objective), dict(zip(names, values, strict=False)), (rebuilt,)
-        )
+        own = dict(self._model.named_parameters())[self.names[0]].dtype
+        with nullcontext() if values[0].dtype == own else _Promoted(values[0].dtype):
+            return functional_call(
+                _Summed(self._model, objective), dict(zip(names, values, strict=False)), (rebuilt,)
+            )
+
+    def storages(self) -> set[int]:
+        """Addresses of the memory of every parameter and buffer."""
+        named = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
+        return {tensor.untyped_storage().data_ptr() for tensor in named.values()}
 
 
 class _Summed(nn.Module):
@@ -111,14 +122,76 @@ def trace(
     values = inputs.gather(batch, dtype)
     # Parameters that require grad keep modules off the shortcuts they take without it.
     leaves = [value.clone().requires_grad_() for value in values[:parameters]]
-    with torch.enable_grad():
-        traced = make_fx(function, tracing_mode="fake")([*leaves, *values[parameters:]])
+    with _quiet():
+        with torch.enable_grad():
+            traced = _made(function, [*leaves, *values[parameters:]])
+        if any(_mutates(node) for node in traced.graph.nodes):
+            # The trace is straight-line, so that works in place can be written out of place.
+            with torch.no_grad():
+                traced = _made(functionalize(traced, remove="mutations"), values)
     traced.graph.eliminate_dead_code()
     for node in traced.graph.nodes:
         if _mutates(node):
-            raise ValueError(f"the loss works in place ({node.target})")
+            raise ValueError(f"the loss works in place on what it is given ({node.target})")
+        positional(node)
+    _require_foreign(traced, inputs.storages())
     return traced
+
+
+def _made(function: Callable[..., Any], values: list[Tensor]) -> fx.GraphModule:
+    # Tensors that the loss holds itself, as class weights, become constants of the program.
+    return make_fx(
+        function,
+        decomposition_table=DECOMPOSED,
+        tracing_mode="fake",
+        _allow_non_fake_inputs=True,
+    )(values)
 
 
 def _mutates(node: fx.Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def _require_foreign(traced: fx.GraphModule, storages: set[int]) -> None:
+    """Refuse a loss that holds tensors of the model itself, which would become constants."""
+    for node in traced.graph.nodes:
+        if node.op == "get_attr":
+            held = getattr(traced, str(node.target))
+            if held.requires_grad or held.untyped_storage().data_ptr() in storages:
+                raise ValueError("the loss reads a parameter or buffer past the model")
+
+
+def _in_precision(value: Tensor, dtype: torch.dtype) -> Tensor:
+    if value.is_complex():
+        return value.to(dtype.to_complex())
+    return value.to(dtype) if value.is_floating_point() else value
+
+
+class _Promoted(TorchFunctionMode):
+    """Where values of ``dtype`` meet others, as class weights that the loss holds, these follow."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = [args, kwargs or {}]
+        dtypes = {leaf.dtype for leaf in tensors(given)}
+        if self._dtype in dtypes and len(dtypes) > 1:
+            with torch._C.DisableTorchFunction():
+                args, kwargs = map_tensors(lambda leaf: _in_precision(leaf, self._dtype), given)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tracer from printing what it raises as well."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

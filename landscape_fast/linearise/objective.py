@@ -92,7 +92,9 @@ class Objective:
         if self._loss_fn is not None or not self._known:
             return None
         plain = {k: v for k, v in vars(self._criterion).items() if not k.startswith("_")}
-        return (type(self._criterion), repr(sorted(plain.items())), self.divides)
+        # A loss with weights is another program, and its weights are constants of that program.
+        weighted = tuple(name for name, _ in self._criterion.named_buffers())
+        return (type(self._criterion), repr(sorted(plain.items())), self.divides, weighted)
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, float]:
         """Return the summed loss (a scalar tensor with its graph) and the count of ``batch``.

@@ -11,10 +11,8 @@ from landscape_fast.linearise import cuts
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.rules.curvature import CURVATURES
 
-CAPTURED = [name for name in LADDER if name != "recurrent"]
 
-
-@pytest.mark.parametrize("name", CAPTURED)
+@pytest.mark.parametrize("name", LADDER)
 def test_forms_equal_those_of_the_dense_hessian(name, monkeypatch):
     monkeypatch.setattr(cuts, "CACHED_ELEMENTS", 300)
     make, shape = LADDER[name]

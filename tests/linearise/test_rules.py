@@ -32,6 +32,9 @@ def disagreements(target, args, kwargs, dots, ours):
     exact = forward_mode(target, args, kwargs, dots)
     ours, exact = ([v] if isinstance(v, torch.Tensor) else v for v in (ours, exact))
     for one, other in zip(ours, exact, strict=True):
+        if other is None:  # places have no tangent
+            assert one is None
+            continue
         zero = torch.zeros_like(other)
         one = zero if one is None else one
         if one.shape != other.shape or not torch.allclose(one, other, rtol=1e-10, atol=1e-12):
@@ -61,7 +64,7 @@ def checked_rules(monkeypatch, spoil=lambda target, result: result):
     return seen, wrong
 
 
-@pytest.mark.parametrize("name", [name for name in LADDER if name != "recurrent"])
+@pytest.mark.parametrize("name", LADDER)
 def test_every_rule_is_the_derivative_of_its_operation(name, monkeypatch):
     seen, wrong = checked_rules(monkeypatch)
     make, shape = LADDER[name]

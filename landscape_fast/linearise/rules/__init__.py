@@ -1,13 +1,21 @@
 """Tangent rules of ATen operations, one file per family."""
 
 from landscape_fast.linearise.rules import (
+    activations,
+    bends,
     bilinear,
     convolution,
+    errors,
+    fourier,
+    groups,
     layers,
     linear,
     loss,
     norm,
+    places,
     pointwise,
+    reductions,
+    resampling,
 )
 from landscape_fast.linearise.rules.fallback import forward_mode
 from landscape_fast.linearise.rules.registry import (
@@ -24,12 +32,20 @@ __all__ = [
     "READS_ARGUMENTS",
     "READS_SHAPES",
     "RULES",
+    "activations",
+    "bends",
     "bilinear",
     "convolution",
+    "errors",
     "forward_mode",
+    "fourier",
+    "groups",
     "layers",
     "linear",
     "loss",
     "norm",
+    "places",
     "pointwise",
+    "reductions",
+    "resampling",
 ]

@@ -32,6 +32,11 @@ STRAIGHT = frozenset(
         aten.hardtanh.default,
         aten.abs.default,
         aten.clamp.default,
+        aten.clamp_min.default,
+        aten.clamp_max.default,
+        aten.clamp.Tensor,
+        aten.clamp_min.Tensor,
+        aten.clamp_max.Tensor,
         aten.maximum.default,
         aten.minimum.default,
         aten.where.self,
@@ -52,7 +57,12 @@ def _curvature(*operations: Any) -> Callable[[Curvature], Curvature]:
 
 
 def _inner(block: Tensor, other: Tensor) -> Tensor:
-    """Sum over all but the probe axis of ``block * other``: (K,) float64."""
+    """Sum over all but the probe axis of ``block * other``: (K,) float64.
+
+    An adjoint of complex values is the conjugate of their derivative, in autograd's convention.
+    """
+    if other.is_complex():
+        return (block * other.conj()).real.reshape(len(block), -1).sum(1, dtype=torch.float64)
     return (block * other).reshape(len(block), -1).sum(1, dtype=torch.float64)
 
 
@@ -70,10 +80,12 @@ def _product(
 def _mm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Tensor | None:
     if dots[0] is None or dots[1] is None:
         return None
+    if adjoint.is_complex():
+        return 2 * _inner(dots[0] @ dots[1], adjoint)
     # <adjoint, a'_k b'_k> = <a'_k^T adjoint, b'_k>: K folds into the rows of one product.
-    k, _, inner = dots[0].shape
+    k, _, width = dots[0].shape
     folded = dots[0].transpose(0, 1).flatten(1).T @ adjoint
-    return 2 * _inner(dots[1], folded.unflatten(0, (k, inner)))
+    return 2 * _inner(dots[1], folded.unflatten(0, (k, width)))
 
 
 @_curvature(aten.addmm.default)
@@ -96,7 +108,7 @@ def _convolution(
         return None
     _, weight, _, *geometry = args
     k = len(dots[0])
-    if geometry[3] or geometry[5] > 1:
+    if geometry[3] or geometry[5] > 1 or adjoint.is_complex():
         pairs = zip(dots[0], dots[1], strict=True)
         images = [aten.convolution.default(one, w, None, *geometry) for one, w in pairs]
         return 2 * _inner(torch.stack(images), adjoint)
@@ -137,15 +149,19 @@ def _layer_norm(
     _, mean, inverse = out
     if dots[0] is None:
         return None
-    over = list(range(-len(shape), 0))
     normal = (x - mean) * inverse
-    slope = normal_tangent(dots[0], normal, inverse, len(shape))
-    along = (dots[0] * normal).mean(over, keepdim=True)
-    # The second derivative of (x - mean) / deviation along x'.
-    change = (slope * (dots[0] - dots[0].mean(over, keepdim=True))).mean(over, keepdim=True)
-    bend = -inverse * (2 * along * slope + normal * change)
+    slope, bend = normal_terms(dots[0], normal, inverse, len(shape))
     total = _inner(bend, adjoint if weight is None else adjoint * weight)
     return total if dots[2] is None else total + 2 * _inner(slope * under(dots[2], x), adjoint)
+
+
+def normal_terms(dot: Tensor, normal: Tensor, inverse: Tensor, dims: int) -> tuple[Tensor, Tensor]:
+    """First and second derivative of ``(x - mean) / deviation`` along ``dot``."""
+    over = list(range(-dims, 0))
+    slope = normal_tangent(dot, normal, inverse, dims)
+    along = (dot * normal).mean(over, keepdim=True)
+    change = (slope * (dot - dot.mean(over, keepdim=True))).mean(over, keepdim=True)
+    return slope, -inverse * (2 * along * slope + normal * change)
 
 
 @_curvature(aten._log_softmax.default)
@@ -168,7 +184,9 @@ def _variance(block: Tensor, p: Tensor, dim: int) -> Tensor:
     return (centred.square() * p).sum(behind, keepdim=True)
 
 
-def _elementwise(operation: Callable[..., Any]) -> Curvature:
+def elementwise(operation: Callable[..., Any]) -> Curvature:
+    """Term of ``operation``, elementwise in all its tensors."""
+
     def term(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Any:
         active = [index for index, dot in enumerate(dots) if dot is not None]
         filled = list(args)
@@ -200,7 +218,7 @@ def _elementwise(operation: Callable[..., Any]) -> Curvature:
 
 for _operation in SMOOTH:
     if _operation not in STRAIGHT:
-        CURVATURES[_operation] = _elementwise(_operation)
+        CURVATURES[_operation] = elementwise(_operation)
 
 
 def second_forward_mode(
@@ -224,6 +242,6 @@ def second_forward_mode(
         def slope(*values: Tensor) -> Any:
             return torch.func.jvp(first_output, values, directions)[1]
 
-        return torch.func.jvp(slope, tuple(args[i] for i in active), directions)[1]
+        return torch.func.jvp(slope, tuple(args[i].contiguous() for i in active), directions)[1]
 
     return _inner(torch.func.vmap(bend)(*(dots[i] for i in active)), adjoint)

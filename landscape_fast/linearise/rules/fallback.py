@@ -21,14 +21,24 @@ def forward_mode(
     leaves, structure = tree_flatten(list(args))
     flat_dots = tree_flatten(list(dots), is_leaf=lambda item: item is None)[0]
     active = [index for index, dot in enumerate(flat_dots) if dot is not None]
+    moving: list[bool] = []  # per output; indices and the like have no tangent
 
     def of_active(*values: Tensor) -> Any:
         filled = list(leaves)
         for index, value in zip(active, values, strict=True):
             filled[index] = value
-        return operation(*tree_unflatten(filled, structure), **kwargs)
+        out = operation(*tree_unflatten(filled, structure), **kwargs)
+        if isinstance(out, Tensor):
+            return out
+        moving[:] = [item.is_floating_point() or item.is_complex() for item in out]
+        return [item for item, moves in zip(out, moving, strict=True) if moves]
 
     def push(*tangents: Tensor) -> Any:
-        return torch.func.jvp(of_active, tuple(leaves[i] for i in active), tangents)[1]
+        # Forward mode refuses values that are expanded from fewer numbers.
+        return torch.func.jvp(of_active, tuple(leaves[i].contiguous() for i in active), tangents)[1]
 
-    return torch.func.vmap(push)(*(flat_dots[i] for i in active))
+    blocks = torch.func.vmap(push)(*(flat_dots[i] for i in active))
+    if isinstance(blocks, Tensor):
+        return blocks
+    remaining = iter(blocks)
+    return tuple(next(remaining) if moves else None for moves in moving)

@@ -125,6 +125,16 @@ def _scaled(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0] * args[1]
 
 
+@linear(aten.add.Scalar, aten.sub.Scalar, reads="shapes")
+def _shifted(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
+    return dots[0]
+
+
+@linear(aten.rsub.Scalar, reads="shapes")
+def _mirrored(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
+    return -dots[0] if args[2] == 1 else -args[2] * dots[0]
+
+
 @linear(aten.div.Scalar, reads="shapes")
 def _divided(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0] / args[1]
@@ -174,11 +184,12 @@ for _operation in (
     aten.unbind.int,
     aten.split.Tensor,
     aten.split_with_sizes.default,
+    aten.unsafe_split.Tensor,
+    aten.unsafe_split_with_sizes.default,
     aten.flip.default,
     aten.roll.default,
     aten.index_select.default,
     aten.gather.default,
-    aten.embedding.default,
     aten.embedding_dense_backward.default,
     aten.tril.default,
     aten.triu.default,

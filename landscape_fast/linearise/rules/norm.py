@@ -110,7 +110,6 @@ def under(dot: Tensor, x: Tensor) -> Tensor:
 def _layer_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     delta, x, shape, mean, inverse, weight, _, mask = args
     dims = len(shape)
-    over = list(range(-dims, 0))
     rows = list(range(1, x.dim() + 1 - dims))
     normal = (x - mean) * inverse
     normal_dot = None if dots[1] is None else normal_tangent(dots[1], normal, inverse, dims)
@@ -122,15 +121,7 @@ def _layer_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> 
             scaled_dot = dots[0] if weight is None else dots[0] * weight
         if dots[5] is not None:
             scaled_dot = added(under(dots[5], x) * delta, scaled_dot)
-        if scaled_dot is not None:
-            input_dot = _centred(scaled_dot, normal, dims).mul_(inverse)
-        if normal_dot is not None:
-            along = (scaled * normal).mean(over, keepdim=True)
-            change = (scaled * normal_dot).mean(over, keepdim=True)
-            slope = (dots[1] * normal).mean(over, keepdim=True) * inverse
-            moved = (normal_dot * along).add_(normal * change).mul_(inverse)
-            moved.add_(slope * _input_gradient(scaled, normal, inverse, dims))
-            input_dot = moved.neg_() if input_dot is None else input_dot.sub_(moved)
+        input_dot = gradient_tangent(scaled, scaled_dot, normal, inverse, dots[1], dims)
     if mask[1]:
         if dots[0] is not None:
             weight_dot = (dots[0] * normal).sum(rows)
@@ -141,5 +132,29 @@ def _layer_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> 
     return input_dot, weight_dot, bias_dot
 
 
-def _input_gradient(scaled: Tensor, normal: Tensor, inverse: Tensor, dims: int) -> Tensor:
-    return _centred(scaled, normal, dims) * inverse
+def gradient_tangent(
+    scaled: Tensor, scaled_dot: Tangent, normal: Tensor, inverse: Tensor, dot: Tangent, dims: int
+) -> Tangent:
+    """Tangent of the gradient in the input of a normalisation over the last ``dims`` dimensions.
+
+    Args:
+        scaled: Incoming gradient times the scale.
+        scaled_dot: Tangent of that.
+        normal: Normalised input.
+        inverse: Inverse deviation.
+        dot: Tangent of the input.
+        dims: Number of dimensions that are normalised over.
+    """
+    total = None
+    if scaled_dot is not None:
+        total = _centred(scaled_dot, normal, dims).mul_(inverse)
+    if dot is None:
+        return total
+    over = list(range(-dims, 0))
+    normal_dot = normal_tangent(dot, normal, inverse, dims)
+    along = (scaled * normal).mean(over, keepdim=True)
+    change = (scaled * normal_dot).mean(over, keepdim=True)
+    slope = (dot * normal).mean(over, keepdim=True) * inverse
+    moved = (normal_dot * along).add_(normal * change).mul_(inverse)
+    moved.add_(slope * _centred(scaled, normal, dims) * inverse)
+    return moved.neg_() if total is None else total.sub_(moved)

@@ -47,13 +47,41 @@ SMOOTH = (
     aten.pow.Tensor_Scalar,
     aten.div.Tensor,
     aten.clamp.default,
+    aten.clamp.Tensor,
+    aten.clamp_min.default,
+    aten.clamp_min.Tensor,
+    aten.clamp_max.default,
+    aten.clamp_max.Tensor,
+    aten.pow.Scalar,
+    aten.pow.Tensor_Tensor,
+    aten.exp2.default,
+    aten.expm1.default,
+    aten.log2.default,
+    aten.log10.default,
+    aten.tan.default,
+    aten.atan.default,
+    aten.atan2.default,
+    aten.asin.default,
+    aten.acos.default,
+    aten.sinh.default,
+    aten.cosh.default,
+    aten.asinh.default,
+    aten.erfc.default,
+    aten.lgamma.default,
+    aten.digamma.default,
+    aten.logaddexp.default,
+    aten.xlogy.Tensor,
     aten.maximum.default,
     aten.minimum.default,
 )
 
 
-def _elementwise(operation: Callable[..., Any]) -> Callable[..., Tangent]:
-    def push(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
+def elementwise(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Tangent rule of ``operation``, elementwise in all its tensors."""
+
+    def push(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Any:
+        if out.is_complex() or any(isinstance(a, Tensor) and a.is_complex() for a in args):
+            return NotImplemented
         active = [index for index, dot in enumerate(dots) if dot is not None]
         filled = list(args)
         with torch.enable_grad():
@@ -72,7 +100,7 @@ def _elementwise(operation: Callable[..., Any]) -> Callable[..., Tangent]:
 
 
 for _operation in SMOOTH:
-    RULES[_operation] = _elementwise(_operation)
+    RULES[_operation] = elementwise(_operation)
 
 
 def _silu_backward(gradient: Tensor, x: Tensor) -> Tensor:
@@ -81,7 +109,7 @@ def _silu_backward(gradient: Tensor, x: Tensor) -> Tensor:
     return gradient * s * (1 + x * (1 - s))
 
 
-RULES[aten.silu_backward.default] = _elementwise(_silu_backward)
+RULES[aten.silu_backward.default] = elementwise(_silu_backward)
 
 
 @rule(aten.relu.default)

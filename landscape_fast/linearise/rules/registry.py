@@ -26,6 +26,7 @@ RULES: dict[Any, Rule] = {}
 
 # Operations whose result does not move with the values of their arguments.
 _aten = torch.ops.aten
+_COMPARED = (_aten.eq, _aten.ne, _aten.lt, _aten.le, _aten.gt, _aten.ge)
 FIXED = frozenset(
     {
         _aten.ones_like.default,
@@ -36,11 +37,21 @@ FIXED = frozenset(
         _aten.new_ones.default,
         _aten.new_full.default,
         _aten.new_empty.default,
+        _aten.fill.Scalar,
         _aten.sign.default,
+        _aten.sgn.default,
         _aten.argmax.default,
+        _aten.argmin.default,
+        _aten.argsort.default,
         _aten.floor.default,
         _aten.ceil.default,
         _aten.round.default,
+        _aten.trunc.default,
+        _aten.isnan.default,
+        _aten.isinf.default,
+        _aten.logical_not.default,
+        *(operation.Scalar for operation in _COMPARED),
+        *(operation.Tensor for operation in _COMPARED),
     }
 )
 
