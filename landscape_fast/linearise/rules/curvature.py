@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape_fast.linearise.rules.layers import norm
+from landscape_fast import _native
+from landscape_fast.linearise.rules import batch_statistics
+from landscape_fast.linearise.rules.layers import norm, served
 from landscape_fast.linearise.rules.norm import normal_tangent, under
 from landscape_fast.linearise.rules.pointwise import SMOOTH
 from landscape_fast.linearise.rules.registry import broadcast
@@ -63,7 +65,13 @@ def _inner(block: Tensor, other: Tensor) -> Tensor:
     """
     if other.is_complex():
         return (block * other.conj()).real.reshape(len(block), -1).sum(1, dtype=torch.float64)
-    return (block * other).reshape(len(block), -1).sum(1, dtype=torch.float64)
+    if not (served(block) and block[0].is_contiguous() and other.dtype == block.dtype):
+        return (block * other).reshape(len(block), -1).sum(1, dtype=torch.float64)
+    flat = block.reshape(len(block), -1)  # no copy
+    if other.dim() == block.dim():
+        return _native.row_dots(flat, other.expand(block.shape).reshape(flat.shape).contiguous())
+    whole = other.expand(block.shape[1:]).contiguous()
+    return _native.block_dots(flat, whole.reshape(1, -1))[:, 0]
 
 
 @_curvature(aten.mul.Tensor)
@@ -82,10 +90,12 @@ def _mm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) 
         return None
     if adjoint.is_complex():
         return 2 * _inner(dots[0] @ dots[1], adjoint)
-    # <adjoint, a'_k b'_k> = <a'_k^T adjoint, b'_k>: K folds into the rows of one product.
-    k, _, width = dots[0].shape
-    folded = dots[0].transpose(0, 1).flatten(1).T @ adjoint
-    return 2 * _inner(dots[1], folded.unflatten(0, (k, width)))
+    # <adjoint, a'_k b'_k> = <a'_k^T adjoint, b'_k>, in the orientation that b' has in memory.
+    first, second = dots[:2]
+    repeated = adjoint.expand(len(first), *adjoint.shape)
+    if second[0].is_contiguous():
+        return 2 * _inner(second, torch.bmm(first.transpose(1, 2), repeated))
+    return 2 * _inner(second.transpose(1, 2), torch.bmm(repeated.transpose(1, 2), first))
 
 
 @_curvature(aten.addmm.default)
@@ -127,7 +137,7 @@ def _batch_norm(
 ) -> Tensor | None:
     _, _, _, _, var, training, _, eps = args
     if training:
-        return NotImplemented
+        return batch_statistics.curvature(args, dots, out, adjoint)
     if dots[0] is None or dots[1] is None:
         return None
     over = [1, *range(3, dots[0].dim())]
