@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from landscape_fast.linearise.engines import Engine
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
 from landscape_fast.linearise.state import evaluation, unwrap
+from landscape_fast.linearise.weight_decay import Decay, WeightDecay
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -34,6 +36,8 @@ class DatasetOperator:
         memory_budget: Bytes of data to keep.
         values_budget: Bytes of the primal pass to keep.
         engine: Which engine is wanted.
+        weight_decay: Rates of the penalty on the weights.
+        batchnorm: Which statistics batch normalisation uses.
     """
 
     def __init__(
@@ -47,7 +51,11 @@ class DatasetOperator:
         memory_budget: int | None,
         values_budget: int | None,
         engine: str,
+        weight_decay: Decay,
+        batchnorm: str,
     ) -> None:
+        if batchnorm not in ("eval", "train"):
+            raise ValueError(f"batchnorm must be eval or train, got {batchnorm!r}")
         self._model = unwrap(model)
         self._objective = objective
         self.space = ParameterSpace(self._model, params)
@@ -55,10 +63,14 @@ class DatasetOperator:
         self.dtype = self.space.dtype
         self.device = self.space.device
         self.products = 0
-        with evaluation(self._model):
+        self._decay = WeightDecay(self._model, self.space, weight_decay)
+        self._batchnorm = batchnorm
+        with self._evaluation():
             self._batches = Batches(loader, device=self.device, memory_budget=memory_budget)
             self.samples = self._batches.samples
-            self.loss = self._measure_loss()
+            if batchnorm == "train":
+                self._require_fixed_batches("batchnorm='train'")
+            self.loss = self._measure_loss() + self._decay.penalty()
             self._engine, self.engine_note = choose(
                 engine,
                 self._model,
@@ -96,25 +108,27 @@ class DatasetOperator:
         rows = self._rows(block)
         out = torch.zeros_like(rows)
         parts, dots = self.space.views(out), self.space.split(rows)
-        with evaluation(self._model):
+        with self._evaluation():
             for index, batch in self._numbered():
                 products = self._engine.multiply(batch, dots, index)
                 for part, product in zip(parts, products, strict=True):
                     if product is not None:
                         part.add_(product)
         self.products += len(rows)
-        return _finite(out).div_(self._normaliser).reshape(block.shape).to(block.dtype)
+        _finite(out).div_(self._normaliser)
+        self._decay.add_products(out, rows)
+        return out.reshape(block.shape).to(block.dtype)
 
     def quadratic(self, block: Tensor) -> Tensor:
         """``v^T M v`` for each row v of ``block`` (K, n): (K,) float64, on the block's device."""
         rows = self._rows(block)
         total = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
         dots = self.space.split(rows)
-        with evaluation(self._model):
+        with self._evaluation():
             for index, batch in self._numbered():
                 total += self._engine.quadratic(batch, dots, index)
         self.products += len(rows)
-        return _finite(total) / self._normaliser
+        return _finite(total) / self._normaliser + self._decay.forms(rows)
 
     def random_quadratics(self, draws: int, *, seed: int, first: int = 0) -> Tensor:
         """Unbiased estimates of the trace, each from sign vectors drawn anew for every batch.
@@ -133,7 +147,7 @@ class DatasetOperator:
         signs = torch.empty(draws, self.shape[0], dtype=self.dtype, device=self.device)
         total = torch.zeros(draws, dtype=torch.float64)
 
-        with evaluation(self._model):
+        with self._evaluation():
             for number, (index, batch) in enumerate(self._numbered()):
                 for draw in range(draws):
                     # Estimate i owns rows i * batches to (i + 1) * batches: none share their signs.
@@ -141,7 +155,7 @@ class DatasetOperator:
                     _native.signs_(signs[draw : draw + 1], seed, first_row=row)
                 total += self._engine.quadratic(batch, self.space.split(signs), index).cpu()
         self.products += draws
-        return _finite(total) / self._normaliser
+        return _finite(total) / self._normaliser + self._decay.trace()
 
     def __matmul__(self, columns: Any) -> Any:
         """``op @ M`` with vectors as the columns of M (n, K), as scipy and curvlinops have it."""
@@ -157,6 +171,17 @@ class DatasetOperator:
         return LinearOperator(
             shape=self.shape, matvec=self.__matmul__, matmat=self.__matmul__, dtype=kind
         )
+
+    def _evaluation(self) -> AbstractContextManager[None]:
+        return evaluation(self._model, self._batchnorm)
+
+    def _require_fixed_batches(self, what: str) -> None:
+        """A matrix that depends on the cut into batches needs the same ones on every pass."""
+        if not self._batches.resident:
+            raise ValueError(
+                f"{what} needs the same batches on every pass, but the data are larger than "
+                "memory_budget and would be read anew; raise memory_budget"
+            )
 
     def _numbered(self) -> Iterator[tuple[int | None, Any]]:
         """The batches of one pass, with an index where every pass yields the same ones."""

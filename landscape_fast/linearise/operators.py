@@ -11,6 +11,7 @@ from landscape_fast.linearise.dataset_operator import DatasetOperator
 from landscape_fast.linearise.engines import choose_engine
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import Selection
+from landscape_fast.linearise.weight_decay import Decay
 
 
 class HessianOperator(DatasetOperator):
@@ -34,6 +35,11 @@ class HessianOperator(DatasetOperator):
         engine: ``"captured"`` walks a captured program with whole blocks of vectors, ``"autograd"``
             runs double backward per vector; ``"auto"`` captures where that is possible and agrees
             with double backward in float64 on a few rows.
+        weight_decay: lambda, or lambdas by name of parameter or module (the longest that fits
+            counts): adds lambda times the identity, the second derivative of lambda/2 ||w||^2,
+            which SGD's ``weight_decay`` descends. All trainable parameters count in ``loss``.
+        batchnorm: ``"eval"`` normalises by the running statistics; ``"train"`` by those of each
+            batch as the loader cut it, whose rows are then coupled. Dropout is off in both.
 
     Attributes:
         shape: ``(n, n)``.
@@ -75,6 +81,8 @@ class HessianOperator(DatasetOperator):
         memory_budget: int | None = None,
         values_budget: int | None = None,
         engine: str = "auto",
+        weight_decay: Decay = 0.0,
+        batchnorm: str = "eval",
     ) -> None:
         super().__init__(
             model,
@@ -85,4 +93,6 @@ class HessianOperator(DatasetOperator):
             memory_budget=memory_budget,
             values_budget=values_budget,
             engine=engine,
+            weight_decay=weight_decay,
+            batchnorm=batchnorm,
         )

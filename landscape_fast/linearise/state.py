@@ -44,11 +44,24 @@ def untouched(*models: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """Run ``model`` in evaluation mode with gradients available, and leave it untouched."""
+def evaluation(model: nn.Module, batchnorm: str = "eval") -> Iterator[None]:
+    """Run ``model`` in evaluation mode with gradients available, and leave it untouched.
+
+    With ``batchnorm="train"`` batch normalisation uses each batch's own statistics. Dropout stays
+    off.
+    """
     with untouched(model), torch.inference_mode(False), torch.enable_grad():
         model.eval()
+        if batchnorm == "train":
+            _hide_running_statistics(model)
         yield
+
+
+def _hide_running_statistics(model: nn.Module) -> None:
+    """Make batch normalisation work as if it kept none: it then neither reads nor moves them."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean = module.running_var = None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape_fast.linearise.rules import batch_statistics
 from landscape_fast.linearise.rules.registry import Tangent, added, rule
 
 aten = torch.ops.aten
@@ -26,7 +27,7 @@ def _channels(vector: Tensor, dims: int) -> Tensor:
 def _batch_norm(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     x, weight, _, mean, var, training, _, eps = args
     if training:
-        return NotImplemented
+        return batch_statistics.forward(args, dots)
     dims = x.dim()
     scale = (var + eps).rsqrt()
     gain = scale if weight is None else scale * weight
@@ -50,7 +51,7 @@ def _addcmul(total: Tangent, value: Tensor, dot: Tensor) -> Tensor:
 def _batch_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     delta, x, weight, mean, var, _, _, training, eps, mask = args
     if training:
-        return NotImplemented
+        return batch_statistics.backward(args, dots)
     dims = x.dim()
     scale = (var + eps).rsqrt()
     gain = scale if weight is None else scale * weight
