@@ -122,7 +122,7 @@ def trace(
     values = inputs.gather(batch, dtype)
     # Parameters that require grad keep modules off the shortcuts they take without it.
     leaves = [value.clone().requires_grad_() for value in values[:parameters]]
-    with _quiet():
+    with _quiet(), _plain_layers():
         with torch.enable_grad():
             traced = _made(function, [*leaves, *values[parameters:]])
         if any(_mutates(node) for node in traced.graph.nodes):
@@ -183,6 +183,17 @@ class _Promoted(TorchFunctionMode):
             with torch._C.DisableTorchFunction():
                 args, kwargs = map_tensors(lambda leaf: _in_precision(leaf, self._dtype), given)
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _plain_layers() -> Iterator[None]:
+    """Trace recurrent layers in their parts: oneDNN has one operation, without forward mode."""
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
 
 
 @contextmanager
