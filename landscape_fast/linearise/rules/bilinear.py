@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape_fast.linearise.rules.precision import factor, reduced, result
 from landscape_fast.linearise.rules.registry import Tangent, added, broadcast, rule
 
 aten = torch.ops.aten
@@ -38,6 +39,9 @@ def _addmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
 
 def _matrix_product(a: Tensor, b: Tensor, a_dot: Tangent, b_dot: Tangent) -> Tangent:
     """a'_k b + a b'_k for all k: (K, M, N), the second product added in place."""
+    if reduced():
+        first = None if a_dot is None else result(factor(a_dot) @ factor(b), a)
+        return added(first, None if b_dot is None else result(factor(a) @ factor(b_dot), a))
     total = None
     if a_dot is not None:
         k, m, _ = a_dot.shape
@@ -55,6 +59,8 @@ def _matrix_product(a: Tensor, b: Tensor, a_dot: Tangent, b_dot: Tangent) -> Tan
 
 @rule(aten.bmm.default, reads="arguments")
 def _bmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
+    if reduced():
+        return _matrix_product(args[0], args[1], dots[0], dots[1])
     k = next(len(dot) for dot in dots if dot is not None)
     total = out.new_empty(k, *out.shape)
     # One call per vector: a repeated batch of matrices would have to be copied to be folded.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from landscape_fast.linearise.rules.linear import fold_rows, unfold_rows
+from landscape_fast.linearise.rules.precision import factor, result
 from landscape_fast.linearise.rules.registry import Tangent, added, rule
 
 aten = torch.ops.aten
@@ -38,16 +39,15 @@ def _convolution(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tange
 
 def by_input(dot: Tensor, weight: Tensor, geometry: Sequence[Any], out: Tensor) -> Tensor:
     """Convolve every x'_k: K folds into the batch, memory [B, K, O, ...]."""
-    folded = aten.convolution.default(fold_rows(dot), weight, None, *geometry)
-    return unfold_rows(folded, len(dot), out)
+    return unfold_rows(_convolved(fold_rows(dot), weight, geometry), len(dot), out)
 
 
 def by_weight(x: Tensor, dot: Tensor, geometry: Sequence[Any]) -> Tensor:
     """Convolve x with every w'_k: K folds into the output channels, memory [B, K, O, ...]."""
     transposed, groups = geometry[3], geometry[5]
     if transposed or groups > 1:
-        return torch.stack([aten.convolution.default(x, w, None, *geometry) for w in dot])
-    folded = aten.convolution.default(x, dot.flatten(0, 1), None, *geometry)
+        return torch.stack([_convolved(x, w, geometry) for w in dot])
+    folded = _convolved(x, dot.flatten(0, 1), geometry)
     return folded.unflatten(1, (len(dot), dot.shape[1])).transpose(0, 1)
 
 
@@ -78,7 +78,7 @@ def _input_gradient(
         kernels = dots[2].transpose(0, 1).flatten(1, 2)
         if _exchangeable(delta, weight, geometry):
             turned = kernels.flip(list(range(2, kernels.dim()))).transpose(0, 1)
-            folded = aten.convolution.default(delta, turned, None, *_full(geometry, weight))
+            folded = _convolved(delta, turned, _full(geometry, weight))
         else:
             like = (len(x), k * inputs, *x.shape[2:])
             folded = _gradient_in_input(delta, kernels, like, geometry)
@@ -112,22 +112,30 @@ def _weight_gradient(
     return total
 
 
+def _convolved(x: Tensor, weight: Tensor, geometry: Sequence[Any]) -> Tensor:
+    return result(aten.convolution.default(factor(x), factor(weight), None, *geometry), x)
+
+
 def _gradient_in_input(
     delta: Tensor, weight: Tensor, shape: Sequence[int], geometry: Sequence[Any]
 ) -> Tensor:
-    like = delta.new_empty(()).expand(shape)
-    return aten.convolution_backward.default(
-        delta, like, weight, None, *geometry, [True, False, False]
-    )[0]
+    delta_, weight_ = factor(delta), factor(weight)
+    like = delta_.new_empty(()).expand(shape)
+    gradients = aten.convolution_backward.default(
+        delta_, like, weight_, None, *geometry, [True, False, False]
+    )
+    return result(gradients[0], delta)
 
 
 def _gradient_in_weight(
     delta: Tensor, x: Tensor, shape: Sequence[int], geometry: Sequence[Any]
 ) -> Tensor:
-    like = delta.new_empty(()).expand(shape)
-    return aten.convolution_backward.default(delta, x, like, None, *geometry, [False, True, False])[
-        1
-    ]
+    delta_, x_ = factor(delta), factor(x)
+    like = delta_.new_empty(()).expand(shape)
+    gradients = aten.convolution_backward.default(
+        delta_, x_, like, None, *geometry, [False, True, False]
+    )
+    return result(gradients[1], delta)
 
 
 def _side_by_side(block: Tensor, weight: Tensor, k: int) -> tuple[Tensor, Tensor]:
