@@ -15,7 +15,9 @@ from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.engines import Engine
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
+from landscape_fast.linearise.sampled_targets import SampledTargets
 from landscape_fast.linearise.state import evaluation, unwrap
+from landscape_fast.linearise.structure import rows
 from landscape_fast.linearise.weight_decay import Decay, WeightDecay
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class DatasetOperator:
         engine: Which engine is wanted.
         weight_decay: Rates of the penalty on the weights.
         batchnorm: Which statistics batch normalisation uses.
+        sampled: What is differentiated instead of the loss, on targets drawn from the model.
     """
 
     def __init__(
@@ -53,11 +56,13 @@ class DatasetOperator:
         engine: str,
         weight_decay: Decay,
         batchnorm: str,
+        sampled: SampledTargets | None = None,
     ) -> None:
         if batchnorm not in ("eval", "train"):
             raise ValueError(f"batchnorm must be eval or train, got {batchnorm!r}")
         self._model = unwrap(model)
         self._objective = objective
+        self._sampled = sampled
         self.space = ParameterSpace(self._model, params)
         self.shape = (self.space.size, self.space.size)
         self.dtype = self.space.dtype
@@ -70,13 +75,15 @@ class DatasetOperator:
             self.samples = self._batches.samples
             if batchnorm == "train":
                 self._require_fixed_batches("batchnorm='train'")
+            if sampled is not None:
+                self._require_fixed_batches("monte_carlo")
             self.loss = self._measure_loss() + self._decay.penalty()
             self._engine, self.engine_note = choose(
                 engine,
                 self._model,
-                self._objective,
+                sampled or self._objective,
                 self.space,
-                next(iter(self._batches)),
+                self._with_targets(next(iter(self._batches)), 0),
                 values_budget,
             )
 
@@ -105,30 +112,30 @@ class DatasetOperator:
         """
         if isinstance(block, Mapping):
             return self.space.to_dict(self(self.space.to_vector(block)))
-        rows = self._rows(block)
-        out = torch.zeros_like(rows)
-        parts, dots = self.space.views(out), self.space.split(rows)
+        vectors = self._vectors(block)
+        out = torch.zeros_like(vectors)
+        parts, dots = self.space.views(out), self.space.split(vectors)
         with self._evaluation():
             for index, batch in self._numbered():
                 products = self._engine.multiply(batch, dots, index)
                 for part, product in zip(parts, products, strict=True):
                     if product is not None:
                         part.add_(product)
-        self.products += len(rows)
+        self.products += len(vectors)
         _finite(out).div_(self._normaliser)
-        self._decay.add_products(out, rows)
+        self._decay.add_products(out, vectors)
         return out.reshape(block.shape).to(block.dtype)
 
     def quadratic(self, block: Tensor) -> Tensor:
         """``v^T M v`` for each row v of ``block`` (K, n): (K,) float64, on the block's device."""
-        rows = self._rows(block)
-        total = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
-        dots = self.space.split(rows)
+        vectors = self._vectors(block)
+        total = torch.zeros(len(vectors), dtype=torch.float64, device=self.device)
+        dots = self.space.split(vectors)
         with self._evaluation():
             for index, batch in self._numbered():
                 total += self._engine.quadratic(batch, dots, index)
-        self.products += len(rows)
-        return _finite(total) / self._normaliser + self._decay.forms(rows)
+        self.products += len(vectors)
+        return _finite(total) / self._normaliser + self._decay.forms(vectors)
 
     def random_quadratics(self, draws: int, *, seed: int, first: int = 0) -> Tensor:
         """Unbiased estimates of the trace, each from sign vectors drawn anew for every batch.
@@ -186,10 +193,16 @@ class DatasetOperator:
     def _numbered(self) -> Iterator[tuple[int | None, Any]]:
         """The batches of one pass, with an index where every pass yields the same ones."""
         self._engine.refresh()
+        first_row = 0
         for index, batch in enumerate(self._batches):
-            yield index if self._batches.resident else None, batch
+            yield index if self._batches.resident else None, self._with_targets(batch, first_row)
+            first_row += rows(batch) or 0
 
-    def _rows(self, block: Tensor) -> Tensor:
+    def _with_targets(self, batch: Any, first_row: int) -> Any:
+        """A batch as the engine wants it: with its own targets, or with drawn ones."""
+        return batch if self._sampled is None else self._sampled.draw(self._model, batch, first_row)
+
+    def _vectors(self, block: Tensor) -> Tensor:
         if block.shape[-1:] != self.shape[1:] or block.dim() > 2:
             raise ValueError(f"block must be (K, {self.shape[0]}), got {tuple(block.shape)}")
         return block.detach().to(self.device, self.dtype).reshape(-1, self.shape[0])

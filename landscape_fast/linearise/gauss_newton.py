@@ -11,6 +11,7 @@ from landscape_fast.linearise.dataset_operator import DatasetOperator
 from landscape_fast.linearise.gauss_newton_engine import choose_gauss_newton
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import Selection
+from landscape_fast.linearise.sampled_targets import SampledTargets
 from landscape_fast.linearise.weight_decay import Decay
 
 
@@ -45,6 +46,13 @@ class GGNOperator(DatasetOperator):
             which SGD's ``weight_decay`` descends. All trainable parameters count in ``loss``.
         batchnorm: ``"eval"`` normalises by the running statistics; ``"train"`` by those of each
             batch as the loader cut it, whose rows are then coupled. Dropout is off in both.
+        monte_carlo: Draw so many targets per row from the model's own predictive distribution, and
+            take the mean outer product of their losses' gradients: unbiased for G, of rank at most
+            M rows (M elements for ``MSELoss`` and binary cross-entropy). The loss must be a
+            likelihood: cross-entropy (classes), ``MSELoss`` (Gaussians of variance 1/2), binary
+            cross-entropy (bits), without weights. The same seed draws from the same numbers on
+            every pass, so the matrix moves with the parameters alone. None for the exact matrix.
+        seed: Of these draws.
 
     Attributes:
         shape: ``(n, n)``.
@@ -59,7 +67,7 @@ class GGNOperator(DatasetOperator):
 
     Raises:
         ValueError: As for the Hessian; or the loss is linear in the outputs, parameters enter it
-            beside them, or the outputs cannot be known.
+            beside them, the outputs cannot be known, or ``monte_carlo`` meets no likelihood.
 
     Example:
         A squared error of a linear model is its own linearisation, so G is the Hessian:
@@ -85,7 +93,12 @@ class GGNOperator(DatasetOperator):
         engine: str = "auto",
         weight_decay: Decay = 0.0,
         batchnorm: str = "eval",
+        monte_carlo: int | None = None,
+        seed: int = 0,
     ) -> None:
+        sampled = (
+            None if monte_carlo is None else SampledTargets(criterion, loss_fn, monte_carlo, seed)
+        )
         super().__init__(
             model,
             loader,
@@ -97,4 +110,5 @@ class GGNOperator(DatasetOperator):
             engine=engine,
             weight_decay=weight_decay,
             batchnorm=batchnorm,
+            sampled=sampled,
         )
