@@ -80,8 +80,9 @@ class Batches:
         free = free_bytes(torch.device("cpu"))
         host_budget = free // 2 if memory_budget is None else memory_budget
         size, fingerprint, length = 0, 0, 0
+        # A loader may refill its buffers for later batches; a list holds what it holds.
+        refills = not isinstance(self._loader, list | tuple)
         # Hashing costs a pass over the bytes, so it starts only when the data are not kept.
-        first_address: int | None = None
         for index, batch in enumerate(self._loader):
             leaves = _checked(batch, index)
             size += sum(leaf.nbytes for leaf in leaves)
@@ -93,12 +94,7 @@ class Batches:
             if self._kept is None:
                 fingerprint += _fingerprint(batch)
             if self._kept is not None:
-                # A loader may refill one buffer for every batch. The first batch is copied, so a
-                # second one at the same address is recognised before anything is overwritten.
-                address = leaves[0].data_ptr()
-                reused = first_address is None or address == first_address
-                first_address = address if first_address is None else first_address
-                self._kept.append(map_tensors(torch.clone, batch) if reused else batch)
+                self._kept.append(map_tensors(torch.clone, batch) if refills else batch)
         if length == 0:
             raise ValueError("loader is empty: it yielded no batch")
         if self._kept is None and iter(self._loader) is self._loader:

@@ -37,16 +37,18 @@ def test_a_generator_can_be_read_many_times():
     assert [len(gathered(batches)[1]) for _ in range(3)] == [5, 5, 5]
 
 
-def test_a_loader_that_refills_one_buffer_is_kept_right():
-    buffer = torch.empty(2, 1)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_loader_that_refills_its_buffers_is_kept_right(count):
+    buffers = [torch.empty(2, 1) for _ in range(count)]
 
     def refill():
-        for value in (1.0, 2.0, 3.0):
-            buffer.fill_(value)
+        for value in range(7):
+            buffer = buffers[value % count].fill_(value)
             yield buffer, torch.zeros(2)
 
     batches = Batches(refill(), device="cpu")
-    assert [float(x[0]) for x, _ in batches] == [1.0, 2.0, 3.0]
+    for _ in range(2):
+        assert [float(x[0, 0]) for x, _ in batches] == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_over_budget_data_is_read_again_and_may_come_in_another_order():
