@@ -30,7 +30,6 @@ def capture_with_outputs(
     cut = output_cut(traced, inputs.parameters, rows(batch))
     end = next(node for node in traced.graph.nodes if node.op == "output")
     end.args = ((cut, *end.args[0]),)
-    traced.recompile()
     return traced
 
 

@@ -188,6 +188,18 @@ def test_the_cut_does_not_move_with_the_selected_parameters():
     assert_relative(matrix(part), matrix(full)[:size, :size], 1e-12)
 
 
+def test_operations_with_arguments_of_words_are_captured():
+    x, y = classification(7)
+    data = [(x.double(), y)]
+
+    def make():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(5, 6), nn.GELU("tanh"), nn.Linear(6, 3)).double()
+
+    op = GGNOperator(make(), data, engine="captured")
+    assert_serves(op, matrix(GGNOperator(make(), data, engine="autograd")))
+
+
 def test_a_float32_product_is_as_accurate_as_double_vector_jacobian_products():
     x, y = classification(16)
     exact = dense_gauss_newton(

@@ -65,7 +65,8 @@ def _inner(block: Tensor, other: Tensor) -> Tensor:
     """
     if other.is_complex():
         return (block * other.conj()).real.reshape(len(block), -1).sum(1, dtype=torch.float64)
-    if not (served(block) and block[0].is_contiguous() and other.dtype == block.dtype):
+    fits = torch.broadcast_shapes(block.shape, other.shape) == block.shape
+    if not (fits and served(block) and block[0].is_contiguous() and other.dtype == block.dtype):
         return (block * other).reshape(len(block), -1).sum(1, dtype=torch.float64)
     flat = block.reshape(len(block), -1)  # no copy
     if other.dim() == block.dim():
