@@ -249,3 +249,93 @@ def test_affine_norm_gradient_tangent(benchmark, device, b, c, s):
         multiply_adds=0,
         shape={"k": 8, "n": b * c * s},
     )
+
+
+def derivative(function, at: torch.Tensor) -> torch.Tensor:
+    """First derivative of an elementwise function, by one reverse pass over its argument."""
+    at = at.detach().requires_grad_()
+    value = function(at)
+    return torch.autograd.grad(value, at, torch.ones_like(value))[0]
+
+
+# Activation and, for its backward pass, that pass as a function of the two that it takes.
+BACKWARD = {
+    "gelu": (torch.nn.functional.gelu, torch.ops.aten.gelu_backward.default),
+    "tanh": (torch.tanh, lambda delta, z: delta * (1 - torch.tanh(z).square())),
+}
+
+
+@pytest.mark.parametrize("kind", BACKWARD)
+@pytest.mark.parametrize(("r", "c"), [(256, 256), (2048, 256)])
+def test_pointwise_tangent(benchmark, device, r, c, kind):
+    z, dot = torch.randn(r, c, device=device), torch.randn(8, r, c, device=device)
+
+    def in_torch() -> torch.Tensor:
+        return dot * derivative(BACKWARD[kind][0], z)
+
+    def ours() -> torch.Tensor:
+        return _native.pointwise_tangent_(kind, z, dot, torch.empty_like(dot))
+
+    assert (ours() - in_torch()).abs().max() <= 1e-5
+    record(
+        benchmark,
+        ours,
+        {"float32": in_torch},
+        rounds=31,
+        bytes_moved=4 * r * c * (2 * 8 + 1),
+        multiply_adds=0,
+        shape={"k": 8, "n": r * c},
+    )
+
+
+@pytest.mark.parametrize("kind", BACKWARD)
+@pytest.mark.parametrize(("r", "c"), [(256, 256), (2048, 256)])
+def test_pointwise_gradient_tangent(benchmark, device, r, c, kind):
+    z, delta = torch.randn(2, r, c, device=device)
+    z_dot, delta_dot = torch.randn(2, 8, r, c, device=device)
+
+    def in_torch() -> torch.Tensor:
+        given = [value.detach().requires_grad_() for value in (delta, z)]
+        value = BACKWARD[kind][1](*given)
+        slope, bend = torch.autograd.grad(value, given, torch.ones_like(value))
+        return torch.addcmul(delta_dot * slope, z_dot, bend)
+
+    def ours() -> torch.Tensor:
+        out = torch.empty_like(z_dot)
+        return _native.pointwise_gradient_tangent_(kind, z, delta, z_dot, delta_dot, out)
+
+    assert (ours() - in_torch()).abs().max() <= 1e-4
+    record(
+        benchmark,
+        ours,
+        {"float32": in_torch},
+        rounds=31,
+        bytes_moved=4 * r * c * (3 * 8 + 2),
+        multiply_adds=0,
+        shape={"k": 8, "n": r * c},
+    )
+
+
+@pytest.mark.parametrize("kind", BACKWARD)
+@pytest.mark.parametrize(("r", "c"), [(256, 256), (2048, 256)])
+def test_pointwise_quadratic(benchmark, device, r, c, kind):
+    z, adjoint = torch.randn(2, r, c, device=device)
+    z_dot = torch.randn(8, r, c, device=device)
+
+    def in_torch() -> torch.Tensor:
+        bend = derivative(lambda at: BACKWARD[kind][1](adjoint, at), z)
+        return (z_dot * z_dot * bend).flatten(1).sum(1, dtype=torch.float64)
+
+    def ours() -> torch.Tensor:
+        return _native.pointwise_quadratic(kind, z, adjoint, z_dot)
+
+    assert (ours() - in_torch()).abs().max() <= 1e-3 * in_torch().abs().max()
+    record(
+        benchmark,
+        ours,
+        {"float32": in_torch},
+        rounds=31,
+        bytes_moved=4 * r * c * (8 + 2),
+        multiply_adds=0,
+        shape={"k": 8, "n": r * c},
+    )

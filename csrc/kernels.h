@@ -33,4 +33,9 @@ int64_t affine_norm_gradient_tangent_scratch(const Tangents& shape);
 void affine_norm_gradient_tangent(const NormGradientTangent& of, double* weight_rows,
                                   double* bias_rows, double* scratch);
 
+void pointwise_tangent(const Pointwise& of);
+
+int64_t pointwise_quadratic_scratch(const Tangents& shape);
+void pointwise_quadratic(const Pointwise& of, double* forms, double* scratch);
+
 }  // namespace landscape::cuda

@@ -61,4 +61,12 @@ int64_t affine_norm_gradient_tangent_scratch(const NormGradientTangent& of);
 void affine_norm_gradient_tangent(const NormGradientTangent& of, double* weight_rows,
                                   double* bias_rows, double* scratch);
 
+// out = f''(z) weight z_dot + f'(z) delta_dot, f the activation; either tangent is optional. out
+// may be one of them.
+void pointwise_tangent(const Pointwise& of);
+
+// forms[k] = sum weight f''(z) z_dot^2; forms: (K,)
+int64_t pointwise_quadratic_scratch(const Pointwise& of);
+void pointwise_quadratic(const Pointwise& of, double* forms, double* scratch);
+
 }  // namespace landscape

@@ -9,8 +9,9 @@ namespace {
 
 using py::arg;
 
-NewTensor new_rows(py::handle like, const Tangents& block, std::initializer_list<int64_t> shape) {
-  return new_float64(like, block.device, shape);
+// Operations on the CPU need none.
+NewTensor new_scratch(py::handle like, const Tangents& block, int64_t size) {
+  return size == 0 ? NewTensor{py::none(), nullptr} : new_float64(like, block.device, {size});
 }
 
 NormParameters norm_parameters(TangentArguments& all, const py::object& mean,
@@ -46,7 +47,7 @@ py::object bind_affine_norm_tangent(const py::object& first, const py::object& s
     refuse<py::value_error>("second", "needs first, which takes the sum of both");
   }
   if (!second.is_none()) all.require_writable("first");
-  all.require_writable("result", "second");
+  all.require_writable("result", {"second"});
   {
     const py::gil_scoped_release unlocked;
     affine_norm_tangent(of);
@@ -71,18 +72,85 @@ py::tuple bind_affine_norm_gradient_tangent(const py::object& first, const py::o
   of.output = unless_none(output, [&] { return all.primal(output, "output"); });
   of.parameters = norm_parameters(all, mean, scale, gain, weight_dot);
   if (!second.is_none() || !output.is_none()) all.require_writable("first");
-  if (!result.is_none()) all.require_writable("result", "second");
+  if (!result.is_none()) all.require_writable("result", {"second"});
   const int64_t k = all.extent(0), channels = all.extent(2);
-  const NewTensor weight_rows = new_rows(first, of.first, {k, channels});
-  const NewTensor bias_rows = new_rows(first, of.first, {k, channels});
-  const int64_t room = affine_norm_gradient_tangent_scratch(of);
-  const NewTensor scratch =
-      room == 0 ? NewTensor{py::none(), nullptr} : new_rows(first, of.first, {room});
+  const NewTensor weight_rows = new_float64(first, of.first.device, {k, channels});
+  const NewTensor bias_rows = new_float64(first, of.first.device, {k, channels});
+  const NewTensor scratch = new_scratch(first, of.first, affine_norm_gradient_tangent_scratch(of));
   {
     const py::gil_scoped_release unlocked;
     affine_norm_gradient_tangent(of, weight_rows.data, bias_rows.data, scratch.data);
   }
   return py::make_tuple(weight_rows.object, bias_rows.object);
+}
+
+Activation activation(const std::string& kind) {
+  constexpr std::pair<const char*, Activation> kKinds[] = {
+      {"relu", Activation::relu},           {"gelu", Activation::gelu},
+      {"gelu_tanh", Activation::gelu_tanh}, {"silu", Activation::silu},
+      {"tanh", Activation::tanh},           {"sigmoid", Activation::sigmoid},
+      {"softplus", Activation::softplus}};
+  for (const auto& [name, value] : kKinds) {
+    if (kind == name) return value;
+  }
+  throw py::value_error("kind must be an activation that is built in, got " + kind);
+}
+
+py::object bind_pointwise_tangent(const std::string& kind, const py::object& z,
+                                  const py::object& dot, const py::object& out) {
+  TangentArguments all(out, "out", 3);
+  Pointwise of{};
+  of.kind = activation(kind);
+  of.out = all.tangents(out, "out");
+  of.z = all.primal(z, "z");
+  of.delta_dot = all.tangents(dot, "dot");
+  all.require_writable("out", {"dot"});
+  {
+    const py::gil_scoped_release unlocked;
+    pointwise_tangent(of);
+  }
+  return out;
+}
+
+py::object bind_pointwise_gradient_tangent(const std::string& kind, const py::object& z,
+                                           const py::object& delta, const py::object& z_dot,
+                                           const py::object& delta_dot, const py::object& out) {
+  TangentArguments all(out, "out", 3);
+  Pointwise of{};
+  of.kind = activation(kind);
+  of.out = all.tangents(out, "out");
+  of.z = all.primal(z, "z");
+  of.weight = all.primal(delta, "delta");
+  of.z_dot = unless_none(z_dot, [&] { return all.tangents(z_dot, "z_dot"); });
+  of.delta_dot = unless_none(delta_dot, [&] { return all.tangents(delta_dot, "delta_dot"); });
+  if (z_dot.is_none() && delta_dot.is_none()) {
+    refuse<py::value_error>("z_dot", "and delta_dot are both None");
+  }
+  all.require_writable("out", {"z_dot", "delta_dot"});
+  // A relu is straight.
+  if (of.kind == Activation::relu && of.delta_dot.data != nullptr) of.z_dot = {};
+  {
+    const py::gil_scoped_release unlocked;
+    pointwise_tangent(of);
+  }
+  return out;
+}
+
+py::object bind_pointwise_quadratic(const std::string& kind, const py::object& z,
+                                    const py::object& adjoint, const py::object& z_dot) {
+  TangentArguments all(z_dot, "z_dot", 3);
+  Pointwise of{};
+  of.kind = activation(kind);
+  of.z_dot = all.tangents(z_dot, "z_dot");
+  of.z = all.primal(z, "z");
+  of.weight = all.primal(adjoint, "adjoint");
+  const NewTensor forms = new_float64(z_dot, of.z_dot.device, {all.extent(0)});
+  const NewTensor scratch = new_scratch(z_dot, of.z_dot, pointwise_quadratic_scratch(of));
+  {
+    const py::gil_scoped_release unlocked;
+    pointwise_quadratic(of, forms.data, scratch.data);
+  }
+  return forms.object;
 }
 
 }  // namespace
@@ -94,6 +162,12 @@ void bind_tangents(py::module_& module) {
   module.def("affine_norm_gradient_tangent_", bind_affine_norm_gradient_tangent, arg("first"),
              arg("second"), arg("result"), arg("delta"), arg("x"), arg("x_dot"), arg("mean"),
              arg("scale"), arg("gain"), arg("weight_dot"), arg("output"));
+  module.def("pointwise_tangent_", bind_pointwise_tangent, arg("kind"), arg("z"), arg("dot"),
+             arg("out"));
+  module.def("pointwise_gradient_tangent_", bind_pointwise_gradient_tangent, arg("kind"), arg("z"),
+             arg("delta"), arg("z_dot"), arg("delta_dot"), arg("out"));
+  module.def("pointwise_quadratic", bind_pointwise_quadratic, arg("kind"), arg("z"), arg("adjoint"),
+             arg("z_dot"));
 }
 
 }  // namespace landscape

@@ -105,7 +105,8 @@ Matrix TangentArguments::rows(py::handle tensor, const char* name, int dim) {
   return {argument.facts.data, shape_[0], shape_[dim], stride, scalar_, device_};
 }
 
-void TangentArguments::require_writable(const char* name, const char* same) const {
+void TangentArguments::require_writable(const char* name,
+                                        std::initializer_list<const char*> same) const {
   const Tangents& written = find(name).block;
   if (is_empty(written)) return;
   if (!has_separate_pieces(written)) {
@@ -115,11 +116,10 @@ void TangentArguments::require_writable(const char* name, const char* same) cons
                                       std::to_string(written.size));
   }
   for (const Seen& other : seen_) {
-    if (std::strcmp(other.name, name) == 0 || is_empty(other.block)) continue;
+    const auto is_other = [&](const char* n) { return std::strcmp(n, other.name) == 0; };
+    if (is_other(name) || is_empty(other.block)) continue;
     if (end(written) <= begin(other.block) || end(other.block) <= begin(written)) continue;
-    if (same != nullptr && std::strcmp(other.name, same) == 0 && are_same(written, other.block)) {
-      continue;
-    }
+    if (std::any_of(same.begin(), same.end(), is_other) && are_same(written, other.block)) continue;
     refuse<py::value_error>(name, std::string("is written and shares memory with ") + other.name);
   }
 }

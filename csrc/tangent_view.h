@@ -27,8 +27,8 @@ class TangentArguments {
   Matrix rows(py::handle tensor, const char* name, int dim);
 
   // Says that `name` is written: its pieces may not meet each other, nor another argument, except
-  // `same`, which may be the very same block.
-  void require_writable(const char* name, const char* same = nullptr) const;
+  // those in `same`, which may be the very same block.
+  void require_writable(const char* name, std::initializer_list<const char*> same = {}) const;
 
  private:
   struct Seen {

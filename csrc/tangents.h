@@ -46,6 +46,16 @@ struct NormGradientTangent {
   NormParameters parameters;              // without bias_dot
 };
 
+enum class Activation { relu, gelu, gelu_tanh, silu, tanh, sigmoid, softplus };
+
+// What the pointwise operations are given. For pointwise_tangent the tangents are delta_dot, and
+// there is no weight; for pointwise_quadratic they are z_dot.
+struct Pointwise {
+  Activation kind;
+  Matrix z, weight;                // (B, size); weight: delta or the adjoint
+  Tangents z_dot, delta_dot, out;  // (K, B, size)
+};
+
 // One element, or one vector of adjacent ones, of the type that the caller computes in.
 template <typename T, typename scalar_t>
 LANDSCAPE_SHARED T take(const scalar_t* p) {

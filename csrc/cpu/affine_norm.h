@@ -11,9 +11,6 @@
 namespace landscape::cpu {
 namespace {
 
-template <typename scalar_t>
-constexpr int64_t kRun = 64 * kWide<scalar_t>;
-
 template <typename T, typename scalar_t>
 LANDSCAPE_INLINE NormCoefficients<T> spread(const NormCoefficients<scalar_t>& c) {
   return {c.gain - T{}, c.mean - T{}, c.slope - T{}, c.shift - T{}};

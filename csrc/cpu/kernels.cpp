@@ -1,6 +1,7 @@
 // Compiled once per instruction set; LANDSCAPE_INSTRUCTION_SET names it.
 #include "affine_norm.h"
 #include "dots.h"
+#include "pointwise.h"
 #include "probes.h"
 #include "update.h"
 
@@ -18,7 +19,10 @@ constexpr Kernels<scalar_t> table() {
           fill_row<SignGroup, scalar_t>,
           fill_row<NormalGroup, scalar_t>,
           norm_tangent<scalar_t>,
-          norm_gradient<scalar_t>};
+          norm_gradient<scalar_t>,
+          activation_factors<scalar_t>,
+          activation_tangent<scalar_t>,
+          weighted_square<scalar_t>};
 }
 
 bool supported() {

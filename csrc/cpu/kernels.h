@@ -44,6 +44,15 @@ struct Kernels {
   void (*norm_tangent)(const NormTangent& of, int64_t first, int64_t last, scalar_t* room);
   void (*norm_gradient)(const NormGradientTangent& of, int64_t first, int64_t last,
                         double* weight_rows, double* bias_rows, scalar_t* room, double* sums);
+
+  // slopes[j] = f'(z[j]); bends[j] = f''(z[j]) weight[j]. One of the two may be null.
+  void (*activation_factors)(Activation kind, const scalar_t* z, const scalar_t* weight, int64_t n,
+                             scalar_t* slopes, scalar_t* bends);
+  // out[j] = bends[j] z_dot[j] + slopes[j] delta_dot[j]; a tangent without memory is zero.
+  void (*activation_tangent)(const scalar_t* bends, const scalar_t* z_dot, const scalar_t* slopes,
+                             const scalar_t* delta_dot, scalar_t* out, int64_t n);
+  // sum_j weight[j] x[j]^2
+  double (*weighted_square)(const scalar_t* weight, const scalar_t* x, int64_t n);
 };
 
 struct InstructionSet {

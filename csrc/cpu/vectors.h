@@ -27,7 +27,11 @@ constexpr int64_t kVector = 8 * kWidth / sizeof(scalar_t);  // elements of one r
 template <typename scalar_t>
 constexpr int64_t kWide = kParts * kVector<scalar_t>;  // elements of 64 bytes
 
-// body(begin, length) of type T for whole vectors first and then for single elements
+// Elements that a sum in the data's type may run over: 64 terms per lane.
+template <typename scalar_t>
+constexpr int64_t kRun = 64 * kWide<scalar_t>;
+
+// body(j, zero of type T) with T a vector for whole ones and then a number for single elements
 template <typename scalar_t, typename Body>
 LANDSCAPE_INLINE void for_each_vector(int64_t begin, int64_t end, const Body& body) {
   int64_t j = begin;

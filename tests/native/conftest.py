@@ -73,6 +73,10 @@ def address(tensor: torch.Tensor) -> ctypes.c_void_p:
     return ctypes.c_void_p(tensor.data_ptr())
 
 
+# In the order of landscape::Activation.
+KINDS = ("relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid", "softplus")
+
+
 class Emulated:
     """The operations of ``_native`` as the CUDA kernels compute them, under a chosen schedule."""
 
@@ -148,6 +152,29 @@ class Emulated:
             *map(address, rows),
         )
         return tuple(rows)
+
+    def pointwise_tangent_(self, kind, z, dot, out):
+        return self.pointwise_gradient_tangent_(kind, z, None, None, dot, out)
+
+    def pointwise_gradient_tangent_(self, kind, z, delta, z_dot, delta_dot, out):
+        self.call(
+            "emulated_pointwise_tangent",
+            KINDS.index(kind),
+            array(Pieces, *map(as_pieces, (z_dot, delta_dot, out))),
+            array(Block, *map(as_rows, (z, delta))),
+        )
+        return out
+
+    def pointwise_quadratic(self, kind, z, adjoint, z_dot):
+        forms = torch.full((len(z_dot),), torch.nan, dtype=torch.float64)
+        self.call(
+            "emulated_pointwise_quadratic",
+            KINDS.index(kind),
+            array(Pieces, as_pieces(z_dot)),
+            array(Block, *map(as_rows, (z, adjoint))),
+            address(forms),
+        )
+        return forms
 
 
 # The C functions around the launchers.

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 ORDERS = ("kb", "bk", "gaps")
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
+}
 
 
 def block(values: Tensor, order: str) -> Tensor:
@@ -65,3 +78,13 @@ def backwards(p: NormProblem, order: str, device: torch.device | str = "cpu") ->
     """Arguments of affine_norm_gradient_tangent_."""
     others = {"delta": p.delta.to(device), "x_dot": block(p.x_dot.to(device), order)}
     return _arguments(p, order, device) | others
+
+
+class ActivationProblem:
+    """Random values of an activation, gradients behind it and tangents of both."""
+
+    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+        k, r, c = shape
+        generator = torch.Generator().manual_seed(k + 10 * r + 100 * c)
+        self.z, self.delta = torch.randn(2, r, c, generator=generator, dtype=dtype) * 2
+        self.z_dot, self.delta_dot = torch.randn(2, k, r, c, generator=generator, dtype=dtype)

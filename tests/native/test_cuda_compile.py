@@ -25,6 +25,8 @@ BUDGET = {
     "norm_elements": 64,
     "norm_columns": 128,
     "norm_rows": 40,
+    "activation_elements": 40,
+    "activation_forms": 72,
 }
 
 

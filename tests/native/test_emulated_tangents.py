@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from native.tangent_problems import NormProblem, backwards, forwards
+from native.tangent_problems import (
+    ACTIVATIONS,
+    ActivationProblem,
+    NormProblem,
+    backwards,
+    block,
+    forwards,
+)
 
 from landscape_fast import _native
 
@@ -37,9 +44,33 @@ def test_affine_norm_gradient_tangent(kernels, dtype, shape, missing):
         torch.testing.assert_close(ours, theirs, rtol=64 * eps, atol=64 * eps * shape[1] ** 0.5)
 
 
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 7, 99), (2, 3, 5003)])
+def test_pointwise_operations(kernels, dtype, kind, shape):
+    p = ActivationProblem(shape, dtype)
+    z_dot = block(p.z_dot, "gaps")
+    # The emulated host code has no fused multiply-add.
+    near = {"rtol": 64 * torch.finfo(dtype).eps, "atol": 64 * torch.finfo(dtype).eps}
+    ours, twin = torch.full_like(p.z_dot, torch.nan), torch.empty_like(p.z_dot)
+    kernels.pointwise_tangent_(kind, p.z, z_dot, ours)
+    torch.testing.assert_close(ours, _native.pointwise_tangent_(kind, p.z, z_dot, twin), **near)
+    for dots in ((z_dot, p.delta_dot), (z_dot, None), (None, p.delta_dot)):
+        kernels.pointwise_gradient_tangent_(kind, p.z, p.delta, *dots, ours)
+        _native.pointwise_gradient_tangent_(kind, p.z, p.delta, *dots, twin)
+        torch.testing.assert_close(ours, twin, **near)
+    forms = kernels.pointwise_quadratic(kind, p.z, p.delta, z_dot)
+    expected = _native.pointwise_quadratic(kind, p.z, p.delta, z_dot)
+    sizes = p.delta.double().abs().mul(p.z_dot.double().square()).sum((1, 2))
+    assert ((forms - expected).abs() <= near["rtol"] * sizes).all()
+
+
 def test_empty_blocks_have_sums_zero(kernels, dtype):
     for shape in ((0, 2, 3, 4), (2, 0, 3, 4), (2, 3, 0, 4), (2, 3, 4, 0)):
         p = NormProblem(shape, dtype)
         kernels.affine_norm_tangent_(**forwards(p, "kb"))
         for rows in kernels.affine_norm_gradient_tangent_(**backwards(p, "kb")):
             assert torch.equal(rows, torch.zeros(shape[0], shape[2], dtype=torch.float64))
+    for shape in ((0, 2, 3), (2, 0, 3), (2, 3, 0)):
+        p = ActivationProblem(shape, dtype)
+        forms = kernels.pointwise_quadratic("gelu", p.z, p.delta, p.z_dot)
+        assert torch.equal(forms, torch.zeros(shape[0], dtype=torch.float64))

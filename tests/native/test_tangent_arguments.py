@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
-from native.tangent_problems import NormProblem, backwards, forwards
+from native.tangent_problems import ActivationProblem, NormProblem, backwards, forwards
 
 from landscape_fast import _native
 
@@ -17,9 +19,32 @@ CALLS = {
         lambda: backwards(NormProblem(SHAPE, torch.float32), "kb"),
     ),
 }
+
+
+def activations(*names: str) -> dict[str, torch.Tensor]:
+    p = ActivationProblem((2, 3, 5), torch.float32)
+    given = {name: getattr(p, name) for name in ("z", "delta", "z_dot", "delta_dot")}
+    given |= {"dot": p.z_dot, "adjoint": p.delta, "out": torch.empty_like(p.z_dot)}
+    return {name: given[name] for name in names}
+
+
+MORE_CALLS = {
+    "pointwise_tangent_": (
+        partial(_native.pointwise_tangent_, "gelu"),
+        partial(activations, "z", "dot", "out"),
+    ),
+    "pointwise_gradient_tangent_": (
+        partial(_native.pointwise_gradient_tangent_, "gelu"),
+        partial(activations, "z", "delta", "z_dot", "delta_dot", "out"),
+    ),
+    "pointwise_quadratic": (
+        partial(_native.pointwise_quadratic, "gelu"),
+        partial(activations, "z", "adjoint", "z_dot"),
+    ),
+}
 EVERY = [
     pytest.param(operation, arguments, name, id=f"{title} {name}")
-    for title, (operation, arguments) in CALLS.items()
+    for title, (operation, arguments) in (CALLS | MORE_CALLS).items()
     for name in arguments()
 ]
 every_argument = pytest.mark.parametrize(("operation", "arguments", "name"), EVERY)
@@ -56,7 +81,7 @@ def test_a_dtype_that_differs_is_named(operation, arguments, name):
 @every_argument
 def test_an_extent_that_differs_is_named(operation, arguments, name):
     given = arguments()
-    given[name] = torch.cat([given[name], given[name][:1]])
+    given[name] = torch.cat([given[name], given[name]], dim=-1)
     with pytest.raises(ValueError, match=r"^\w+ must have shape \(.*\) .* got shape"):
         operation(**given)
 
@@ -97,6 +122,17 @@ def test_what_is_written_has_separate_pieces(title, written):
     given[written] = torch.zeros(1, *SHAPE[1:]).expand(SHAPE)
     with pytest.raises(ValueError, match=f"^{written} is written and must have separate pieces"):
         operation(**given)
+
+
+def test_out_may_be_a_tangent_that_is_read_but_not_meet_it():
+    given = activations("z", "dot", "out")
+    room = torch.zeros(2 * given["dot"].numel())
+    given["dot"], given["out"] = (room[i : i + 30].view(2, 3, 5) for i in (0, 5))
+    with pytest.raises(ValueError, match="^out is written and shares memory with dot"):
+        _native.pointwise_tangent_("gelu", **given)
+    given["z"], given["out"] = room[:15].view(3, 5), room[:30].view(2, 3, 5)
+    with pytest.raises(ValueError, match="^out is written and shares memory with z"):
+        _native.pointwise_tangent_("gelu", **given)
 
 
 def test_a_tangent_that_is_read_may_be_one_for_all():

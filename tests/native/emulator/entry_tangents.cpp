@@ -39,4 +39,26 @@ const char* emulated_affine_norm_gradient_tangent(const Pieces* blocks, const Bl
         landscape::cuda::affine_norm_gradient_tangent(of, weight_rows, bias_rows, scratch);
       });
 }
+
+// blocks: z_dot, delta_dot, out; primals: z, weight
+const char* emulated_pointwise_tangent(int kind, const Pieces* blocks, const Block* primals) {
+  return report([&] {
+    landscape::cuda::pointwise_tangent({static_cast<landscape::Activation>(kind),
+                                        matrix(primals[0]), matrix(primals[1]), tangents(blocks[0]),
+                                        tangents(blocks[1]), tangents(blocks[2])});
+  });
+}
+
+const char* emulated_pointwise_quadratic(int kind, const Pieces* z_dot, const Block* primals,
+                                         double* forms) {
+  const landscape::Pointwise of{static_cast<landscape::Activation>(kind),
+                                matrix(primals[0]),
+                                matrix(primals[1]),
+                                tangents(*z_dot),
+                                {},
+                                {}};
+  return report_with_scratch(
+      landscape::cuda::pointwise_quadratic_scratch(of.z_dot),
+      [&](double* scratch) { landscape::cuda::pointwise_quadratic(of, forms, scratch); });
+}
 }
