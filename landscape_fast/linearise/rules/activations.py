@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape_fast.linearise.rules.forms import GELU_TANH, GELU_TANH_BACKWARD
 from landscape_fast.linearise.rules.pointwise import elementwise
-from landscape_fast.linearise.rules.registry import RULES, Tangent, added, broadcast, rule
+from landscape_fast.linearise.rules.registry import Tangent, added, broadcast, rule
 
 aten = torch.ops.aten
 
@@ -21,7 +21,7 @@ for _operation in (
     aten.celu.default,
     aten.mish.default,
 ):
-    RULES[_operation] = elementwise(_operation)
+    rule(_operation, reads="arguments")(elementwise(_operation))
 
 
 def _mish_backward(gradient: Tensor, x: Tensor) -> Tensor:
@@ -30,11 +30,11 @@ def _mish_backward(gradient: Tensor, x: Tensor) -> Tensor:
     return gradient * (t + x * torch.sigmoid(x) * (1 - t * t))
 
 
-RULES[aten.mish_backward.default] = elementwise(_mish_backward)
+rule(aten.mish_backward.default, reads="arguments")(elementwise(_mish_backward))
 
 _log_sigmoid = elementwise(F.logsigmoid)
-RULES[aten.log_sigmoid_backward.default] = elementwise(
-    lambda gradient, x, _: gradient * torch.sigmoid(-x)
+rule(aten.log_sigmoid_backward.default, reads="arguments")(
+    elementwise(lambda gradient, x, _: gradient * torch.sigmoid(-x))
 )
 
 
@@ -44,7 +44,7 @@ def _log_sigmoid_forward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> 
     return _log_sigmoid(args, dots, out[0]), None
 
 
-@rule(aten._prelu_kernel.default)
+@rule(aten._prelu_kernel.default, reads="arguments")
 def _prelu(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     x, weight = args
     up = x > 0
@@ -54,7 +54,7 @@ def _prelu(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return added(total, broadcast(dots[1], out.dim()) * torch.where(up, 0.0, x), out)
 
 
-@rule(aten._prelu_kernel_backward.default)
+@rule(aten._prelu_kernel_backward.default, reads="arguments")
 def _prelu_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     gradient, x, weight = args
     up = x > 0

@@ -144,6 +144,6 @@ _BACKWARDS = {
     aten.binary_cross_entropy_backward.default: aten.binary_cross_entropy.default,
 }
 for _operation, _loss in LOSSES.items():
-    rule(_operation)(_loss.tangent)
+    rule(_operation, reads="arguments")(_loss.tangent)
 for _operation, _forward in _BACKWARDS.items():
-    rule(_operation)(LOSSES[_forward].backward)
+    rule(_operation, reads="arguments")(LOSSES[_forward].backward)

@@ -114,40 +114,6 @@ def _overwritten(x: Tensor, values: Tensor, non_blocking: bool = False) -> Tenso
     return values.to(x.dtype).expand(x.shape).clone()
 
 
-def _instance_norm(
-    x: Tensor, weight: Any, bias: Any, mean: Any, var: Any, training: bool, _: float, eps: float
-) -> Any:
-    """Batch normalisation of one row is group normalisation with a channel to each group."""
-    if not training or mean is not None or len(x) > 1:
-        return NotImplemented
-    channels, pixels = x.shape[1], x[0, 0].numel()
-    out, mean, inverse = aten.native_group_norm.default(
-        x, weight, bias, 1, channels, pixels, channels, eps
-    )
-    return out, mean.reshape(channels), inverse.reshape(channels)
-
-
-def _instance_norm_backward(
-    gradient: Tensor,
-    x: Tensor,
-    weight: Any,
-    running_mean: Any,
-    running_var: Any,
-    mean: Any,
-    inverse: Any,
-    training: bool,
-    eps: float,
-    mask: list[bool],
-) -> Any:
-    if not training or running_mean is not None or len(x) > 1:
-        return NotImplemented
-    channels, pixels = x.shape[1], x[0, 0].numel()
-    moments = (mean.reshape(1, channels), inverse.reshape(1, channels))
-    return aten.native_group_norm_backward.default(
-        gradient, x, *moments, weight, 1, channels, pixels, channels, mask
-    )
-
-
 def _gated(x: Tensor, dim: int = -1) -> Tensor:
     value, gate = x.chunk(2, dim)
     return value * torch.sigmoid(gate)
@@ -208,8 +174,6 @@ DECOMPOSED: dict[Any, Callable[..., Any]] = {
     aten.dot.default: _inner_product,
     aten.vdot.default: _inner_product,
     aten.copy.default: _overwritten,
-    aten.native_batch_norm.default: _instance_norm,
-    aten.native_batch_norm_backward.default: _instance_norm_backward,
     aten.glu.default: _gated,
     aten.glu_backward.default: _gated_backward,
     aten.var.correction: _variance,

@@ -13,7 +13,7 @@ from landscape_fast.linearise.rules.registry import Tangent, broadcast, linear
 aten = torch.ops.aten
 
 
-@linear(aten._fft_r2c.default, aten._fft_c2r.default, aten._fft_c2c.default)
+@linear(aten._fft_r2c.default, aten._fft_c2r.default, aten._fft_c2c.default, reads="shapes")
 def _transformed(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     x, dims, *rest = args
     operation = aten._fft_c2r.default

@@ -53,7 +53,7 @@ def _group_norm(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     return total.reshape(-1, *x.shape), None, None
 
 
-@rule(aten.native_group_norm_backward.default)
+@rule(aten.native_group_norm_backward.default, reads="arguments")
 def _group_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     delta, x, mean, inverse, weight, batch, channels, pixels, groups, mask = args
     shape = (batch, channels, pixels)

@@ -56,12 +56,14 @@ for _operation in (
     aten.as_strided.default,
     aten.trace.default,
 ):
-    linear(_operation)(_jointly(_operation, 0))
+    linear(_operation, reads="arguments")(_jointly(_operation, 0))
 
-linear(aten.diagonal_scatter.default)(_jointly(aten.diagonal_scatter.default, 0, 1))
+linear(aten.diagonal_scatter.default, reads="arguments")(
+    _jointly(aten.diagonal_scatter.default, 0, 1)
+)
 
 for _operation in (aten.index_put.default, aten._unsafe_index_put.default):
-    linear(_operation)(_jointly(_operation, 0, 2))
+    linear(_operation, reads="arguments")(_jointly(_operation, 0, 2))
 
 for _operation in (
     aten.index_add.default,
@@ -69,10 +71,10 @@ for _operation in (
     aten.scatter_add.default,
     aten.scatter.src,
 ):
-    linear(_operation)(_jointly(_operation, 0, 3))
+    linear(_operation, reads="arguments")(_jointly(_operation, 0, 3))
 
-linear(aten.masked_fill.Tensor)(_jointly(aten.masked_fill.Tensor, 0, 2))
-linear(aten.lerp.Scalar)(_jointly(aten.lerp.Scalar, 0, 1))
+linear(aten.masked_fill.Tensor, reads="arguments")(_jointly(aten.masked_fill.Tensor, 0, 2))
+linear(aten.lerp.Scalar, reads="arguments")(_jointly(aten.lerp.Scalar, 0, 1))
 
 
 @linear(aten.slice_scatter.default, reads="shapes")
@@ -99,25 +101,25 @@ def _written(view: Any, dots: Sequence[Any], out: Tensor, place: list[Any]) -> T
     return block
 
 
-@linear(aten.scatter.value)
+@linear(aten.scatter.value, reads="arguments")
 def _scattered(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     _, dim, index, _ = args
     return torch.vmap(lambda dot: aten.scatter.value(dot, dim, index, 0))(dots[0])
 
 
-@linear(aten.fill.Tensor)
+@linear(aten.fill.Tensor, reads="shapes")
 def _filled(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     if dots[1] is None:
         return None
     return broadcast(dots[1], out.dim()).expand(-1, *out.shape).to(out.dtype)
 
 
-@linear(aten._to_copy.default)
+@linear(aten._to_copy.default, reads="shapes")
 def _converted(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     return dots[0].to(out.dtype)
 
 
-@linear(aten.embedding.default)
+@linear(aten.embedding.default, reads="arguments")
 def _embedded(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
     # The padding row is a constant to autograd, also where another layer shares the table.
     _, indices, *padding = args

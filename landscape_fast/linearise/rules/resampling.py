@@ -61,8 +61,8 @@ for _dims in (1, 2, 3):
     for _name in ("reflection_pad", "replication_pad"):
         _forward = getattr(aten, f"{_name}{_dims}d").default
         _backward = getattr(aten, f"{_name}{_dims}d_backward").default
-        linear(_forward)(_folded(_forward, _dims))
-        linear(_backward)(_folded_back(_backward, _dims))
+        linear(_forward, reads="shapes")(_folded(_forward, _dims))
+        linear(_backward, reads="shapes")(_folded_back(_backward, _dims))
 
 for _name, _dims in (
     ("upsample_nearest1d", 1),
@@ -79,15 +79,19 @@ for _name, _dims in (
 ):
     _forward = getattr(aten, _name).default
     _backward = getattr(aten, f"{_name}_backward").default
-    linear(_forward)(_folded(_forward, _dims))
-    linear(_backward)(_folded_sizes(_backward))
+    linear(_forward, reads="shapes")(_folded(_forward, _dims))
+    linear(_backward, reads="shapes")(_folded_sizes(_backward))
 
-linear(aten.avg_pool3d.default)(_folded(aten.avg_pool3d.default, 3))
-linear(aten.avg_pool3d_backward.default)(_folded_back(aten.avg_pool3d_backward.default, 3))
-linear(aten._adaptive_avg_pool3d.default)(_folded(aten._adaptive_avg_pool3d.default, 3))
+linear(aten.avg_pool3d.default, reads="shapes")(_folded(aten.avg_pool3d.default, 3))
+linear(aten.avg_pool3d_backward.default, reads="shapes")(
+    _folded_back(aten.avg_pool3d_backward.default, 3)
+)
+linear(aten._adaptive_avg_pool3d.default, reads="shapes")(
+    _folded(aten._adaptive_avg_pool3d.default, 3)
+)
 for _dims in (2, 3):
     _backward = getattr(aten, f"_adaptive_avg_pool{_dims}d_backward").default
-    linear(_backward)(_folded_back(_backward, _dims))
+    linear(_backward, reads="shapes")(_folded_back(_backward, _dims))
 
 
 def _picked(dims: int) -> Rule:
@@ -117,9 +121,11 @@ def _picked_back(dims: int) -> Rule:
 
 
 linear(aten.max_pool3d_with_indices.default)(_picked(3))
-linear(aten.max_pool3d_with_indices_backward.default)(_picked_back(3))
+linear(aten.max_pool3d_with_indices_backward.default, reads="arguments")(_picked_back(3))
 for _dims in (2, 3):
     linear(getattr(aten, f"adaptive_max_pool{_dims}d").default)(_picked(_dims))
-    linear(getattr(aten, f"adaptive_max_pool{_dims}d_backward").default)(_picked_back(_dims))
+    linear(getattr(aten, f"adaptive_max_pool{_dims}d_backward").default, reads="arguments")(
+        _picked_back(_dims)
+    )
 linear(aten.fractional_max_pool2d.default)(_picked(2))
-linear(aten.fractional_max_pool2d_backward.default)(_picked_back(2))
+linear(aten.fractional_max_pool2d_backward.default, reads="arguments")(_picked_back(2))
