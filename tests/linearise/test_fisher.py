@@ -34,15 +34,13 @@ def assert_serves(op, exact, bound=1e-11):
     assert_relative(op.quadratic(v), ((v @ exact) * v).sum(1), bound)
 
 
-@pytest.mark.parametrize("engine", ["captured", "autograd"])
 @pytest.mark.parametrize("name", LADDER)
-def test_it_is_the_mean_of_outer_products_of_the_rows_gradients(name, engine, monkeypatch):
+def test_it_is_the_mean_of_outer_products_of_the_rows_gradients(name, monkeypatch):
     monkeypatch.setattr(cuts, "CACHED_ELEMENTS", 100)
     make, shape = LADDER[name]
     x, y = classification(14, shape)
     exact = dense_fisher(make(), lambda m: F.cross_entropy(m(x.double()), y, reduction="none"), 14)
-    engine = "auto" if name == "recurrent" else engine
-    op = EmpiricalFisherOperator(make().double(), cut((x.double(), y), [10, 4]), engine=engine)
+    op = EmpiricalFisherOperator(make().double(), cut((x.double(), y), [10, 4]))
     assert op.slow_operations == ()
     assert_serves(op, exact)
     whole = F.cross_entropy(make().double().eval()(x.double()), y)

@@ -98,9 +98,9 @@ def test_either_name_of_a_tied_weight_will_do():
         (True, TypeError, "weight_decay must be a number, got bool"),
         ("0.1", TypeError, "weight_decay must be a number, got str"),
         (
-            {"0.wieght": 0.1},
+            {"0.weights": 0.1},
             ValueError,
-            "weight_decay names '0.wieght', .* did you mean '0.weight'",
+            "weight_decay names '0.weights', .* did you mean '0.weight'",
         ),
         ({0: 0.1}, TypeError, "weight_decay takes names and modules, got int"),
     ],
