@@ -144,6 +144,15 @@ LOSSES = {
         lambda m, b: (m(b[0]).logsumexp(1) - m(b[0])[torch.arange(ROWS), b[1]]).mean()
     ),
     "cosine": loss(lambda out, y: 1 - F.cosine_similarity(out, y, dim=1).mean(), lambda: noise(3)),
+    "triplet": function(
+        lambda m, b: F.triplet_margin_loss(m(b[0]), m(b[0].flip(0)), m(b[0].roll(1, 0)))
+    ),
+    "consistency": function(lambda m, b: F.mse_loss(m(b[0]), 2 * m(b[0].flip(0)))),
+    "distillation": function(
+        lambda m, b: F.kl_div(
+            F.log_softmax(m(b[0]), 1), torch.softmax(m(b[0].flip(0)), 1), reduction="batchmean"
+        )
+    ),
     "norm of weights": function(
         lambda m, b: (
             F.cross_entropy(m(b[0]), b[1]) + 0.1 * sum(p.square().sum() for p in m.parameters())

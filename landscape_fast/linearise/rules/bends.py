@@ -34,9 +34,9 @@ for _operation in (GELU_TANH, aten.celu.default, aten.mish.default):
     CURVATURES[_operation] = elementwise(_operation)
 
 
-def _term(operation: Any) -> Callable[[Curvature], Curvature]:
+def _term(*operations: Any) -> Callable[[Curvature], Curvature]:
     def register(function: Curvature) -> Curvature:
-        CURVATURES[operation] = function
+        CURVATURES.update(dict.fromkeys(operations, function))
         return function
 
     return register
@@ -87,7 +87,7 @@ def _log_sum(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Ten
     return _inner((dots[0] - mean).square() * p, spread_over(adjoint, x, over, kept))
 
 
-@_term(aten.linalg_vector_norm.default)
+@_term(aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.norm.Scalar)
 def _vector_norm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Any:
     x = args[0]
     if not euclidean(args):

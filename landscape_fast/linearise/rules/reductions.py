@@ -45,7 +45,7 @@ def _log_sum(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Any:
     return (dots[0] * p).sum(behind(over, x), keepdim=kept)
 
 
-@rule(aten.linalg_vector_norm.default)
+@rule(aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.norm.Scalar)
 def _norm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Any:
     x = args[0]
     if not euclidean(args):
@@ -57,7 +57,7 @@ def _norm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Any:
 
 def euclidean(args: Sequence[Any]) -> bool:
     """Whether a call of the vector norm is the square root of a sum of squares."""
-    plain = len(args) < 2 or args[1] == 2
+    plain = len(args) < 2 or args[1] in (2, None)
     return plain and args[0].dim() > 0 and not args[0].is_complex()
 
 
