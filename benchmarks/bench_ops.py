@@ -339,3 +339,52 @@ def test_pointwise_quadratic(benchmark, device, r, c, kind):
         multiply_adds=0,
         shape={"k": 8, "n": r * c},
     )
+
+
+@pytest.mark.parametrize(("r", "c"), [(256, 10), (256, 1000), (2048, 256)])
+def test_softmax_tangent(benchmark, device, r, c):
+    p, weight = torch.randn(r, c, device=device).softmax(1), torch.rand(r, device=device)
+    dot = torch.randn(8, r, c, device=device)
+
+    def in_torch() -> torch.Tensor:
+        weighted = dot * p
+        inner = weighted.sum(-1, keepdim=True)
+        return torch.addcmul(weighted, p, inner, value=-1).mul_(weight[:, None])
+
+    def ours() -> torch.Tensor:
+        return _native.softmax_tangent_(p, dot, weight, torch.empty_like(dot))
+
+    assert (ours() - in_torch()).abs().max() <= 1e-5
+    record(
+        benchmark,
+        ours,
+        {"float32": in_torch},
+        rounds=31,
+        bytes_moved=4 * r * c * (2 * 8 + 1),
+        multiply_adds=0,
+        shape={"k": 8, "n": r * c},
+    )
+
+
+@pytest.mark.parametrize(("r", "c"), [(256, 10), (256, 1000), (2048, 256)])
+def test_softmax_quadratic(benchmark, device, r, c):
+    p, weight = torch.randn(r, c, device=device).softmax(1), torch.rand(r, device=device)
+    dot = torch.randn(8, r, c, device=device)
+
+    def in_torch() -> torch.Tensor:
+        centred = dot - (dot * p).sum(-1, keepdim=True)
+        return ((centred.square() * p).sum(-1) * weight).sum(1, dtype=torch.float64)
+
+    def ours() -> torch.Tensor:
+        return _native.softmax_quadratic(p, dot, weight)
+
+    assert (ours() - in_torch()).abs().max() <= 1e-5 * in_torch().abs().max()
+    record(
+        benchmark,
+        ours,
+        {"float32": in_torch},
+        rounds=31,
+        bytes_moved=4 * r * c * (8 + 1),
+        multiply_adds=0,
+        shape={"k": 8, "n": r * c},
+    )

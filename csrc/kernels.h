@@ -38,4 +38,9 @@ void pointwise_tangent(const Pointwise& of);
 int64_t pointwise_quadratic_scratch(const Tangents& shape);
 void pointwise_quadratic(const Pointwise& of, double* forms, double* scratch);
 
+void softmax_tangent(const Softmax& of);
+
+int64_t softmax_quadratic_scratch(const Tangents& shape);
+void softmax_quadratic(const Softmax& of, double* forms, double* scratch);
+
 }  // namespace landscape::cuda

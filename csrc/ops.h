@@ -69,4 +69,11 @@ void pointwise_tangent(const Pointwise& of);
 int64_t pointwise_quadratic_scratch(const Pointwise& of);
 void pointwise_quadratic(const Pointwise& of, double* forms, double* scratch);
 
+// out = row_weight[r] p (dot - mean),  mean = sum_c p dot, float64 until stored; out may be dot.
+void softmax_tangent(const Softmax& of);
+
+// forms[k] = sum_r row_weight[r] sum_c p (dot - mean)^2; forms: (K,)
+int64_t softmax_quadratic_scratch(const Softmax& of);
+void softmax_quadratic(const Softmax& of, double* forms, double* scratch);
+
 }  // namespace landscape

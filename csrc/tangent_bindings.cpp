@@ -153,6 +153,38 @@ py::object bind_pointwise_quadratic(const std::string& kind, const py::object& z
   return forms.object;
 }
 
+py::object bind_softmax_tangent(const py::object& p, const py::object& dot,
+                                const py::object& row_weight, const py::object& out) {
+  TangentArguments all(out, "out", 3);
+  Softmax of{};
+  of.out = all.tangents(out, "out");
+  of.p = all.primal(p, "p");
+  of.dot = all.tangents(dot, "dot");
+  of.row_weight = all.vector(row_weight, "row_weight", 1);
+  all.require_writable("out", {"dot"});
+  {
+    const py::gil_scoped_release unlocked;
+    softmax_tangent(of);
+  }
+  return out;
+}
+
+py::object bind_softmax_quadratic(const py::object& p, const py::object& dot,
+                                  const py::object& row_weight) {
+  TangentArguments all(dot, "dot", 3);
+  Softmax of{};
+  of.dot = all.tangents(dot, "dot");
+  of.p = all.primal(p, "p");
+  of.row_weight = all.vector(row_weight, "row_weight", 1);
+  const NewTensor forms = new_float64(dot, of.dot.device, {all.extent(0)});
+  const NewTensor scratch = new_scratch(dot, of.dot, softmax_quadratic_scratch(of));
+  {
+    const py::gil_scoped_release unlocked;
+    softmax_quadratic(of, forms.data, scratch.data);
+  }
+  return forms.object;
+}
+
 }  // namespace
 
 void bind_tangents(py::module_& module) {
@@ -168,6 +200,9 @@ void bind_tangents(py::module_& module) {
              arg("delta"), arg("z_dot"), arg("delta_dot"), arg("out"));
   module.def("pointwise_quadratic", bind_pointwise_quadratic, arg("kind"), arg("z"), arg("adjoint"),
              arg("z_dot"));
+  module.def("softmax_tangent_", bind_softmax_tangent, arg("p"), arg("dot"), arg("row_weight"),
+             arg("out"));
+  module.def("softmax_quadratic", bind_softmax_quadratic, arg("p"), arg("dot"), arg("row_weight"));
 }
 
 }  // namespace landscape

@@ -56,6 +56,13 @@ struct Pointwise {
   Tangents z_dot, delta_dot, out;  // (K, B, size)
 };
 
+// What the operations on softmax are given.
+struct Softmax {
+  Matrix p;           // (R, C), rows that sum to one
+  Matrix row_weight;  // (R,)
+  Tangents dot, out;  // (K, R, C)
+};
+
 // One element, or one vector of adjacent ones, of the type that the caller computes in.
 template <typename T, typename scalar_t>
 LANDSCAPE_SHARED T take(const scalar_t* p) {

@@ -3,6 +3,7 @@
 #include "dots.h"
 #include "pointwise.h"
 #include "probes.h"
+#include "softmax.h"
 #include "update.h"
 
 #define LANDSCAPE_TEXT(name) #name
@@ -22,7 +23,9 @@ constexpr Kernels<scalar_t> table() {
           norm_gradient<scalar_t>,
           activation_factors<scalar_t>,
           activation_tangent<scalar_t>,
-          weighted_square<scalar_t>};
+          weighted_square<scalar_t>,
+          softmax_row<scalar_t>,
+          softmax_spread<scalar_t>};
 }
 
 bool supported() {

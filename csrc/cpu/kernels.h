@@ -53,6 +53,12 @@ struct Kernels {
                              const scalar_t* delta_dot, scalar_t* out, int64_t n);
   // sum_j weight[j] x[j]^2
   double (*weighted_square)(const scalar_t* weight, const scalar_t* x, int64_t n);
+
+  // out[j] = weight p[j] (dot[j] - mean), mean = sum_j p[j] dot[j]
+  void (*softmax_row)(const scalar_t* p, const scalar_t* dot, double weight, scalar_t* out,
+                      int64_t n);
+  // sum_j p[j] (dot[j] - mean)^2
+  double (*softmax_spread)(const scalar_t* p, const scalar_t* dot, int64_t n);
 };
 
 struct InstructionSet {

@@ -176,6 +176,24 @@ class Emulated:
         )
         return forms
 
+    def softmax_tangent_(self, p, dot, row_weight, out):
+        self.call(
+            "emulated_softmax_tangent",
+            array(Pieces, as_pieces(dot), as_pieces(out)),
+            array(Block, as_rows(p), as_rows(row_weight)),
+        )
+        return out
+
+    def softmax_quadratic(self, p, dot, row_weight):
+        forms = torch.full((len(dot),), torch.nan, dtype=torch.float64)
+        self.call(
+            "emulated_softmax_quadratic",
+            array(Pieces, as_pieces(dot)),
+            array(Block, as_rows(p), as_rows(row_weight)),
+            address(forms),
+        )
+        return forms
+
 
 # The C functions around the launchers.
 ENTRIES = (EMULATOR / "entry.cpp", EMULATOR / "entry_tangents.cpp")

@@ -88,3 +88,15 @@ class ActivationProblem:
         generator = torch.Generator().manual_seed(k + 10 * r + 100 * c)
         self.z, self.delta = torch.randn(2, r, c, generator=generator, dtype=dtype) * 2
         self.z_dot, self.delta_dot = torch.randn(2, k, r, c, generator=generator, dtype=dtype)
+
+
+class SoftmaxProblem:
+    """Random logits, their probabilities, weights of rows and tangents far from zero."""
+
+    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+        k, r, c = shape
+        generator = torch.Generator().manual_seed(k + 10 * r + 100 * c)
+        self.logits = 3 * torch.randn(r, c, generator=generator, dtype=torch.float64)
+        self.p = self.logits.softmax(1).to(dtype)
+        self.row_weight = torch.rand(r, generator=generator, dtype=dtype)
+        self.dot = torch.randn(k, r, c, generator=generator, dtype=dtype) + 5

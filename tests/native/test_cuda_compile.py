@@ -27,6 +27,8 @@ BUDGET = {
     "norm_rows": 40,
     "activation_elements": 40,
     "activation_forms": 72,
+    "softmax_rows": 56,
+    "softmax_forms": 96,
 }
 
 

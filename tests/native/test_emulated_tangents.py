@@ -8,6 +8,7 @@ from native.tangent_problems import (
     ACTIVATIONS,
     ActivationProblem,
     NormProblem,
+    SoftmaxProblem,
     backwards,
     block,
     forwards,
@@ -64,6 +65,18 @@ def test_pointwise_operations(kernels, dtype, kind, shape):
     assert ((forms - expected).abs() <= near["rtol"] * sizes).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 70, 10), (2, 3, 203)])
+def test_softmax_operations(kernels, dtype, shape):
+    problem = SoftmaxProblem(shape, dtype)
+    p, dot, weight = problem.p, block(problem.dot, "gaps"), problem.row_weight
+    ours = kernels.softmax_tangent_(p, dot, weight, torch.full_like(dot, torch.nan))
+    twin = _native.softmax_tangent_(p, dot, weight, torch.empty_like(dot))
+    torch.testing.assert_close(ours, twin, rtol=2e-7 if dtype == torch.float32 else 0, atol=1e-14)
+    forms = kernels.softmax_quadratic(p, dot, weight)
+    expected = _native.softmax_quadratic(p, dot, weight)
+    torch.testing.assert_close(forms, expected, rtol=1e-13, atol=1e-14)
+
+
 def test_empty_blocks_have_sums_zero(kernels, dtype):
     for shape in ((0, 2, 3, 4), (2, 0, 3, 4), (2, 3, 0, 4), (2, 3, 4, 0)):
         p = NormProblem(shape, dtype)
@@ -73,4 +86,7 @@ def test_empty_blocks_have_sums_zero(kernels, dtype):
     for shape in ((0, 2, 3), (2, 0, 3), (2, 3, 0)):
         p = ActivationProblem(shape, dtype)
         forms = kernels.pointwise_quadratic("gelu", p.z, p.delta, p.z_dot)
+        assert torch.equal(forms, torch.zeros(shape[0], dtype=torch.float64))
+        problem = SoftmaxProblem(shape, dtype)
+        forms = kernels.softmax_quadratic(problem.p, problem.dot, problem.row_weight)
         assert torch.equal(forms, torch.zeros(shape[0], dtype=torch.float64))

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from native.tangent_problems import NormProblem, backwards, forwards
+from native.tangent_problems import (
+    ActivationProblem,
+    NormProblem,
+    SoftmaxProblem,
+    backwards,
+    forwards,
+)
 
 from landscape_fast import _C, _native
 
@@ -78,6 +84,24 @@ def test_all_sets_agree_on_tangents_to_the_bit(dtype, shape):
         _native.affine_norm_tangent_(**moved)
         rows = _native.affine_norm_gradient_tangent_(**back)
         each.append((moved["result"], back["result"], *rows))
+    for answers_of_set in each[1:]:
+        for answer, widest in zip(answers_of_set, each[0], strict=True):
+            assert torch.equal(answer, widest)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7), (2, 3, 5003)])
+def test_sets_with_fused_multiply_add_agree_on_activations_and_softmax(dtype, shape):
+    a, s = ActivationProblem(shape, dtype), SoftmaxProblem(shape, dtype)
+    each = []
+    for name in available():
+        if name == "baseline":
+            continue
+        assert _C.select_instruction_set(name) == name
+        out, other = torch.empty_like(a.z_dot), torch.empty_like(s.dot)
+        _native.pointwise_gradient_tangent_("gelu", a.z, a.delta, a.z_dot, a.delta_dot, out)
+        _native.softmax_tangent_(s.p, s.dot, s.row_weight, other)
+        forms = _native.pointwise_quadratic("silu", a.z, a.delta, a.z_dot)
+        each.append((out, other, forms, _native.softmax_quadratic(s.p, s.dot, s.row_weight)))
     for answers_of_set in each[1:]:
         for answer, widest in zip(answers_of_set, each[0], strict=True):
             assert torch.equal(answer, widest)

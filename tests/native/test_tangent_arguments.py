@@ -6,7 +6,13 @@ from functools import partial
 
 import pytest
 import torch
-from native.tangent_problems import ActivationProblem, NormProblem, backwards, forwards
+from native.tangent_problems import (
+    ActivationProblem,
+    NormProblem,
+    SoftmaxProblem,
+    backwards,
+    forwards,
+)
 
 from landscape_fast import _native
 
@@ -28,6 +34,13 @@ def activations(*names: str) -> dict[str, torch.Tensor]:
     return {name: given[name] for name in names}
 
 
+def softmax(*names: str) -> dict[str, torch.Tensor]:
+    problem = SoftmaxProblem((2, 3, 5), torch.float32)
+    given = {name: getattr(problem, name) for name in ("p", "dot", "row_weight")}
+    given["out"] = torch.empty_like(problem.dot)
+    return {name: given[name] for name in names}
+
+
 MORE_CALLS = {
     "pointwise_tangent_": (
         partial(_native.pointwise_tangent_, "gelu"),
@@ -41,6 +54,11 @@ MORE_CALLS = {
         partial(_native.pointwise_quadratic, "gelu"),
         partial(activations, "z", "adjoint", "z_dot"),
     ),
+    "softmax_tangent_": (
+        _native.softmax_tangent_,
+        partial(softmax, "p", "dot", "row_weight", "out"),
+    ),
+    "softmax_quadratic": (_native.softmax_quadratic, partial(softmax, "p", "dot", "row_weight")),
 }
 EVERY = [
     pytest.param(operation, arguments, name, id=f"{title} {name}")

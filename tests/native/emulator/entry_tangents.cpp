@@ -61,4 +61,19 @@ const char* emulated_pointwise_quadratic(int kind, const Pieces* z_dot, const Bl
       landscape::cuda::pointwise_quadratic_scratch(of.z_dot),
       [&](double* scratch) { landscape::cuda::pointwise_quadratic(of, forms, scratch); });
 }
+
+// blocks: dot, out; primals: p, row_weight
+const char* emulated_softmax_tangent(const Pieces* blocks, const Block* primals) {
+  return report([&] {
+    landscape::cuda::softmax_tangent(
+        {matrix(primals[0]), matrix(primals[1]), tangents(blocks[0]), tangents(blocks[1])});
+  });
+}
+
+const char* emulated_softmax_quadratic(const Pieces* dot, const Block* primals, double* forms) {
+  const landscape::Softmax of{matrix(primals[0]), matrix(primals[1]), tangents(*dot), {}};
+  return report_with_scratch(
+      landscape::cuda::softmax_quadratic_scratch(of.dot),
+      [&](double* scratch) { landscape::cuda::softmax_quadratic(of, forms, scratch); });
+}
 }
