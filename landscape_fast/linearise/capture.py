@@ -58,6 +58,16 @@ class LossInputs:
                 _Summed(self._model, objective), dict(zip(names, values, strict=False)), (rebuilt,)
             )
 
+    @contextmanager
+    def recorded(self) -> Iterator[list[Tensor]]:
+        """Collect what the model returns when it is called inside the block."""
+        found: list[Tensor] = []
+        handle = self._model.register_forward_hook(lambda _, __, out: found.extend(tensors(out)))
+        try:
+            yield found
+        finally:
+            handle.remove()
+
     def storages(self) -> set[int]:
         """Addresses of the memory of every parameter and buffer."""
         named = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}

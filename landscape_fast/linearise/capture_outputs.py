@@ -1,7 +1,7 @@
-"""Captured losses that know their outputs: traces with the cut, or the slope there, marked.
+"""Captured losses that know their outputs: traces with the cut, or the slopes there, marked.
 
-A marked trace returns the marked value first, so that it survives whatever else is done to the
-graph; :func:`unmarked` takes it off again.
+A marked trace returns the marked values first, so that they survive whatever else is done to the
+graph; :func:`unmarked` takes the marks off again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from landscape_fast.linearise.capture import LossInputs, capture_value, trace
+from landscape_fast.linearise.capture import LossInputs, trace
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.output_cut import output_cut
 from landscape_fast.linearise.structure import rows
@@ -26,19 +26,26 @@ def capture_with_outputs(
         ValueError: The loss cannot be cut.
         Exception: As :func:`capture_gradient`.
     """
-    traced = capture_value(inputs, objective, batch, directions, dtype)
-    cut = output_cut(traced, inputs.parameters, rows(batch))
+
+    def value(values: list[Tensor]) -> tuple[Tensor | None, ...]:
+        with inputs.recorded() as returned:
+            return (inputs.call(objective, batch, values), *returned)
+
+    traced = trace(value, inputs, batch, directions, dtype)
     end = next(node for node in traced.graph.nodes if node.op == "output")
-    end.args = ((cut, *end.args[0]),)
+    loss, *returned = end.args[0]
+    cut = output_cut(traced, inputs.parameters, rows(batch), returned)
+    end.args = ((*cut, loss),)
+    traced.graph.eliminate_dead_code()
     return traced
 
 
 def capture_pullback(
     inputs: LossInputs, objective: Objective, batch: Any, directions: int, dtype: torch.dtype | None
 ) -> fx.GraphModule:
-    """Trace the gradient, marked at the slope of the loss in the outputs.
+    """Trace the gradient, marked at the slopes of the loss in the outputs.
 
-    What follows the mark is its pullback to the parameters.
+    What follows the marks is their pullback to the parameters.
 
     Raises:
         ValueError: The loss cannot be cut.
@@ -47,38 +54,33 @@ def capture_pullback(
     value = capture_with_outputs(inputs, objective, batch, directions, dtype)
 
     def pullback(values: list[Tensor]) -> tuple[Tensor | None, ...]:
-        outputs, loss = run(value, values)
-        (slope,) = torch.autograd.grad(loss, outputs, retain_graph=True)
+        *outputs, loss = fx.Interpreter(value).run(*values, enable_io_processing=False)
+        slopes = torch.autograd.grad(loss, outputs, retain_graph=True)
         leaves = values[:directions]
-        return (slope, *torch.autograd.grad(outputs, leaves, slope, allow_unused=True))
+        return (*slopes, *torch.autograd.grad(outputs, leaves, slopes, allow_unused=True))
 
     return trace(pullback, inputs, batch, directions, dtype)
 
 
-def run(traced: fx.GraphModule, values: list[Tensor]) -> Any:
-    """Outputs of a trace, with the autograd graph of its calls."""
-    return fx.Interpreter(traced).run(*values, enable_io_processing=False)
-
-
-def unmarked(traced: fx.GraphModule) -> fx.Node:
-    """Take the mark off a trace and return the marked node."""
+def unmarked(traced: fx.GraphModule, outputs: int) -> list[fx.Node]:
+    """Take the marks off a trace of so many outputs of its own, and return the marked nodes."""
     end = next(node for node in traced.graph.nodes if node.op == "output")
-    marked, *rest = end.args[0]
-    end.args = (tuple(rest),)
-    return marked
+    found = list(end.args[0])
+    end.args = (tuple(found[-outputs:]),)
+    return found[:-outputs]
 
 
-def frozen_before(traced: fx.GraphModule, slope: fx.Node) -> dict[fx.Node, set[fx.Node]]:
-    """For each node behind ``slope``, what it reads that is not: its tangents must not count.
+def frozen_before(traced: fx.GraphModule, slopes: list[fx.Node]) -> dict[fx.Node, set[fx.Node]]:
+    """For each node behind ``slopes``, what it reads that is not: its tangents must not count.
 
-    Then tangents of the pullback are ``J^T`` on the tangent of the slope, ``A J v``, with the
+    Then tangents of the pullback are ``J^T`` on the tangents of the slopes, ``A J v``, with the
     Jacobian held fixed.
     """
-    behind = {slope}
+    behind = set(slopes)
     frozen: dict[fx.Node, set[fx.Node]] = {}
     for node in traced.graph.nodes:
         sources = set(node.all_input_nodes)
-        if node.op == "call_function" and sources & behind:
+        if node not in slopes and sources & behind:
             behind.add(node)
             frozen[node] = sources - behind
     return frozen

@@ -26,6 +26,7 @@ class GGNOperator(DatasetOperator):
     The outputs are the last value that the whole loss passes through and in which it is curved:
     the logits of cross-entropy, also if the model itself ends in a log-softmax, or in a sigmoid
     before ``BCELoss``. They are found in the captured loss, so a ``loss_fn`` needs nothing more.
+    Where no single value will do (several heads), all that the model returned counts together.
     With ``engine="autograd"``, or where capture fails, the loss must be a known one of the model's
     output.
 

@@ -44,7 +44,7 @@ class GaussNewtonEngine(AutogradEngine):
         """Products with each vector; the graphs are built once for all of them."""
         with twice_differentiable(self._model):
             outputs, loss = self._objective.outputs_and_loss(self._model, batch)
-            return gauss_newton(loss, outputs, self._parameters, dots)
+            return gauss_newton(loss, [outputs], self._parameters, dots)
 
 
 def choose_gauss_newton(

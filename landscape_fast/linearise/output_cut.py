@@ -3,12 +3,13 @@
 The Gauss-Newton matrix depends on what counts as the output. Here it is the last value that every
 path from the parameters to the loss passes through and behind which the loss still bends: for
 cross-entropy the logits, also where the model itself ends in a log-softmax, since log-probabilities
-enter the loss linearly.
+enter the loss linearly. Where no single value is passed by all, it is what the model returned.
 """
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,32 +31,45 @@ _LINKS: dict[Any, frozenset[Any]] = {
 }
 
 
-def output_cut(traced: fx.GraphModule, parameters: int, rows: int | None) -> fx.Node:
-    """The node of a captured loss whose value counts as the output of the network.
+def output_cut(
+    traced: fx.GraphModule, parameters: int, rows: int | None, returned: Sequence[fx.Node] = ()
+) -> tuple[fx.Node, ...]:
+    """The nodes of a captured loss whose values count as the outputs of the network.
 
     Args:
-        traced: The loss: one placeholder per input, one output.
+        traced: The loss: one placeholder per input, the loss as first output.
         parameters: Number of leading placeholders that are parameters, selected or not.
         rows: Of the batch. The output has a dimension that this number divides.
+        returned: What the model returned. Together they count where no single value does: for a
+            network of several heads, or several calls of one.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There are none.
     """
     nodes = [node for node in traced.graph.nodes if node.op != "output"]
-    ((end,),) = next(node for node in traced.graph.nodes if node.op == "output").args
+    end = next(node for node in traced.graph.nodes if node.op == "output").args[0][0]
     inputs = [node for node in nodes if node.op == "placeholder"]
-    moves = moving(nodes, set(inputs[:parameters]), FIXED | STOPS, {})
-    live = [node for node in nodes if node in moves & wanted(nodes, moves, {end}, {})]
+    starts = set(inputs[:parameters])
+    moves = moving(nodes, starts, FIXED | STOPS, {})
+    reaching = wanted(nodes, moves, {end}, {})
+    live = [node for node in nodes if node in moves & reaching]
     gates = _gates(live)
     bends = False
     behind: set[Any] = set()
     for node in reversed(live):
         if bends and node in gates and _carries(node, rows):
-            return _before_link(node, gates, behind)
+            return (_before_link(node, gates, behind),)
         # What happens to a sum over rows, such as its root, is not the curvature of a row's loss.
         per_row = any(_carries(source, rows) for source in node.all_input_nodes if source in moves)
         bends = bends or (per_row and _bends(node, moves))
         behind.add(node.target)
+    heads = {node for node in returned if node in live and node is not end}
+    blocked = {node: set(node.all_input_nodes) for node in heads}
+    passed = end in moving(nodes, starts, FIXED | STOPS, blocked)
+    after = moving(nodes, heads, FIXED | STOPS, blocked) - heads
+    nested = any(source in after | heads for head in heads for source in head.all_input_nodes)
+    if heads and not passed and not nested and any(_bends(n, moves) for n in live if n in after):
+        return tuple(node for node in live if node in heads)
     raise ValueError(
         "the loss cannot be cut into a network and a curved loss of its outputs: either it is "
         "linear in the outputs, or parameters enter it beside them (a penalty in loss_fn; see "

@@ -110,7 +110,7 @@ class Programs:
         if self._form == "hessian":
             constants = frozenset() if kind == "gradient" else STOPS
             return Program(traced, self._directions, constants)
-        marked = unmarked(traced)
+        marked = unmarked(traced, self._directions if kind == "gradient" else 1)
         if kind == "value":
             return TailProgram(traced, self._directions, marked)
         return Program(traced, self._directions, muted=frozen_before(traced, marked))

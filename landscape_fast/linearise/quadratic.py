@@ -23,19 +23,20 @@ class TailProgram(Program):
     Args:
         traced: Of the scalar.
         directions: Number of leading placeholders that tangents start from.
-        cut: The outputs; the loss depends on those placeholders through them alone.
+        cuts: The outputs; the loss depends on those placeholders through them alone.
     """
 
-    def __init__(self, traced: fx.GraphModule, directions: int, cut: fx.Node) -> None:
+    def __init__(self, traced: fx.GraphModule, directions: int, cuts: Sequence[fx.Node]) -> None:
         super().__init__(traced, directions, STOPS)
-        self.cut = list(traced.graph.nodes).index(cut)
+        nodes = list(traced.graph.nodes)
+        self.cuts = frozenset(nodes.index(cut) for cut in cuts)
 
-    def outputs_and_loss(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def outputs_and_loss(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Both with the autograd graph of the program's calls."""
-        values = _run(self, inputs, None)
+        values = _run(self, inputs, frozenset())
         (end,) = self.outputs
         assert end is not None
-        return values[self.cut], values[end]
+        return [values[cut] for cut in self.cuts], values[end]
 
 
 def quadratic_forms(program: Program, inputs: Sequence[Tensor], dots: Sequence[Tensor]) -> Tensor:
@@ -89,16 +90,16 @@ def _adjoints(
     program: Program, inputs: Sequence[Tensor], directions: int
 ) -> tuple[list[Any], dict[int, Tensor]]:
     """Run the program once forward and once backward: all values, adjoints of curved steps."""
-    cut = program.cut if isinstance(program, TailProgram) else None
-    leaves = [value.detach().requires_grad_(cut is None) for value in inputs[:directions]]
+    cuts = program.cuts if isinstance(program, TailProgram) else frozenset[int]()
+    leaves = [value.detach().requires_grad_(not cuts) for value in inputs[:directions]]
     with torch.enable_grad():
-        values = _run(program, [*leaves, *inputs[directions:]], cut)
+        values = _run(program, [*leaves, *inputs[directions:]], cuts)
         (end,) = program.outputs
         curved = {}
         for step in program.steps:
             out = values[step.slot]
             main = out if isinstance(out, Tensor) else out[0] if isinstance(out, tuple) else None
-            counts = step.slot != cut and _curved(step)
+            counts = step.slot not in cuts and _curved(step)
             if counts and main is not None and main.requires_grad:
                 curved[step.slot] = main
         if end is None or not curved:
@@ -108,14 +109,14 @@ def _adjoints(
     return _detached(values), {slot: g for slot, g in found if g is not None}
 
 
-def _run(program: Program, inputs: Sequence[Tensor], leaf: int | None) -> list[Any]:
-    """All values of a program, with gradients; those of one step as if they were an input."""
+def _run(program: Program, inputs: Sequence[Tensor], leaves: frozenset[int]) -> list[Any]:
+    """All values of a program, with gradients; those of ``leaves`` as if they were inputs."""
     values, _ = start(program, inputs, [])
     for step in program.steps:
         args = [filled(item, values) for item in step.args]
         out = step.target(*args, **step.kwargs)
         out = out.detach() if step.target in STOPS else out
-        values[step.slot] = out.detach().requires_grad_() if step.slot == leaf else out
+        values[step.slot] = out.detach().requires_grad_() if step.slot in leaves else out
     return values
 
 

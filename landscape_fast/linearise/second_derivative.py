@@ -39,27 +39,37 @@ def double_backward(
 
 
 def gauss_newton(
-    value: Tensor, outputs: Tensor, parameters: Sequence[Tensor], dots: Sequence[Tensor]
+    value: Tensor,
+    outputs: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    dots: Sequence[Tensor],
 ) -> Tangents:
     """``J^T A J v``: A the second derivative of ``value`` in ``outputs``, J theirs, v of ``dots``.
 
     ``J v`` is the derivative of ``J^T u`` in u, which is linear in u.
     """
-    (slope,) = torch.autograd.grad(value, outputs, create_graph=True)
-    if not slope.requires_grad:
+    slopes = torch.autograd.grad(value, outputs, create_graph=True)
+    bending = [index for index, slope in enumerate(slopes) if slope.requires_grad]
+    if not bending:
         return [None] * len(parameters)
-    cotangent = torch.zeros_like(outputs).requires_grad_()
+    cotangents = [torch.zeros_like(output).requires_grad_() for output in outputs]
     pulled = torch.autograd.grad(
-        outputs, parameters, cotangent, create_graph=True, materialize_grads=True
+        outputs, parameters, cotangents, create_graph=True, materialize_grads=True
     )
     moving = [index for index, part in enumerate(pulled) if part.requires_grad]
     products = []
     for row in range(len(dots[0])):
         vector = [dots[index][row].to(pulled[index].dtype).clone() for index in moving]
         parts = [pulled[index] for index in moving]
-        (pushed,) = torch.autograd.grad(parts, cotangent, vector, retain_graph=True)
-        (bent,) = torch.autograd.grad(
-            slope, outputs, pushed, retain_graph=True, materialize_grads=True
+        pushed = torch.autograd.grad(
+            parts, cotangents, vector, retain_graph=True, materialize_grads=True
+        )
+        bent = torch.autograd.grad(
+            [slopes[index] for index in bending],
+            outputs,
+            [pushed[index] for index in bending],
+            retain_graph=True,
+            materialize_grads=True,
         )
         products.append(
             torch.autograd.grad(

@@ -143,6 +143,55 @@ def test_the_outputs_of_any_loss_function_are_found(name):
     assert_serves(op, exact, 1e-11)
 
 
+class Heads(nn.Module):
+    """A trunk with a class and a size, returned by name."""
+
+    def __init__(self, nested=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk, self.kind, self.size = nn.Linear(5, 4), nn.Linear(4, 3), nn.Linear(4, 1)
+        self.nested = nested
+
+    def forward(self, x):
+        x = torch.tanh(self.trunk(x))
+        return {"kind": self.kind(x), "size": x if self.nested else self.size(x)[:, 0]}
+
+
+def of_heads(kind, size, y):
+    return F.cross_entropy(kind, y) + (size - 1).pow(4).mean() + (kind[:, 0] * size).mean()
+
+
+def test_several_heads_are_outputs_together():
+    x, y = classification(7)
+
+    def joined(model):
+        out = model(x.double())
+        return torch.cat([out["kind"], out["size"][:, None]], 1)
+
+    exact = dense_gauss_newton(Heads(), joined, lambda z: of_heads(z[:, :3], z[:, 3], y))
+    op = GGNOperator(
+        Heads().double(), [(x.double(), y)], loss_fn=lambda m, b: of_heads(**m(b[0]), y=b[1])
+    )
+    assert op.engine == "captured"
+    assert_serves(op, exact)
+
+
+def test_the_outputs_of_two_calls_count_together():
+    x, y = classification(7)
+    exact = dense_gauss_newton(
+        mlp(),
+        lambda m: torch.cat([m(x.double()), m(2 * x.double())]),
+        lambda z: (z[:7].logsumexp(1) * z[7:, 0]).mean(),
+    )
+    op = GGNOperator(
+        mlp().double(),
+        [(x.double(), y)],
+        loss_fn=lambda m, b: (m(b[0]).logsumexp(1) * m(2 * b[0])[:, 0]).mean(),
+    )
+    assert_serves(op, exact)
+    assert not op._model._forward_hooks
+
+
 def test_token_losses_count_each_valid_token():
     class PerToken(nn.Module):
         def __init__(self):
@@ -276,6 +325,14 @@ def ggn(**options):
                 loss_fn=lambda m, b: F.cross_entropy(m(b[0]), b[1]) + m[0].weight.square().sum()
             ),
             "see weight_decay",
+        ),
+        (
+            lambda: GGNOperator(
+                Heads(nested=True),
+                [classification(6)],
+                loss_fn=lambda m, b: sum(out.square().sum() for out in m(b[0]).values()),
+            ),
+            "cannot be cut",
         ),
         (
             lambda: ggn(loss_fn=lambda m, b: m(b[0]).square().mean(), engine="autograd"),
