@@ -54,15 +54,16 @@ def output_cut(
     reaching = wanted(nodes, moves, {end}, {})
     live = [node for node in nodes if node in moves & reaching]
     gates = _gates(live)
-    bends = False
-    behind: set[Any] = set()
-    for node in reversed(live):
-        if bends and node in gates and _carries(node, rows):
-            return (_before_link(node, gates, behind),)
-        # What happens to a sum over rows, such as its root, is not the curvature of a row's loss.
-        per_row = any(_carries(source, rows) for source in node.all_input_nodes if source in moves)
-        bends = bends or (per_row and _bends(node, moves))
-        behind.add(node.target)
+    # What happens to a mean over rows, such as its root, counts only where rows have no curvature.
+    for among in (lambda node: _carries(node, rows), lambda _: True):
+        bends = False
+        behind: set[Any] = set()
+        for node in reversed(live):
+            if bends and node in gates and _carries(node, rows):
+                return (_before_link(node, gates, behind),)
+            counts = any(among(source) for source in node.all_input_nodes if source in moves)
+            bends = bends or (counts and _bends(node, moves))
+            behind.add(node.target)
     heads = {node for node in returned if node in live and node is not end}
     blocked = {node: set(node.all_input_nodes) for node in heads}
     passed = end in moving(nodes, starts, FIXED | STOPS, blocked)

@@ -122,6 +122,7 @@ LOSSES = {
     "not convex": lambda z, y: torch.sin(z).sum(1).mean(),
     "coupled rows": lambda z, y: (z @ z.T).logsumexp(1).mean(),
     "root of a mean": lambda z, y: z.square().mean().sqrt(),
+    "square of a mean": lambda z, y: z.mean(0).square().sum(),
 }
 
 
