@@ -31,6 +31,7 @@ class Eigenpairs:
     converged: bool  # all k residuals are
     products: int
     samples: int  # 0 for an operator without data
+    precision: str | None = None  # of the products; None where the operator does not say
 
     def require(self) -> Self:
         """Return ``self`` if converged, else raise :class:`NotConverged`."""
@@ -53,6 +54,7 @@ class Trace:
     converged: bool  # stderr is at most max(rtol * |value|, atol)
     products: int
     samples: int
+    precision: str | None = None  # of the products; None where the operator does not say
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the given ``level`` from Student's t on the draws."""
@@ -83,6 +85,7 @@ class SpectralDensity:
     dimension: int  # n; the number of eigenvalues in [a, b] is about n * weight in [a, b]
     products: int
     samples: int
+    precision: str | None = None  # of the products; None where the operator does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -216,7 +216,7 @@ class CapturedEngine:
                 others = self._inputs.gather(piece, torch.float64)[len(leaves) :]
                 value = self._inputs.call(self._objective, piece, [*leaves, *others])
                 gradients.append(torch.autograd.grad(value, leaves, materialize_grads=True))
-        except (RuntimeError, ValueError):
+        except (RuntimeError, ValueError, IndexError):
             return False
         whole, first, second = gradients
         halves = [one + other for one, other in zip(first, second, strict=True)]

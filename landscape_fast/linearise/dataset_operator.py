@@ -15,6 +15,7 @@ from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.engines import Engine
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
+from landscape_fast.linearise.rules.precision import Precision, check_precision, products_in
 from landscape_fast.linearise.sampled_targets import SampledTargets
 from landscape_fast.linearise.state import evaluation, unwrap
 from landscape_fast.linearise.structure import rows
@@ -40,6 +41,7 @@ class DatasetOperator:
         engine: Which engine is wanted.
         weight_decay: Rates of the penalty on the weights.
         batchnorm: Which statistics batch normalisation uses.
+        precision: Of matrix products and convolutions inside a product.
         sampled: What is differentiated instead of the loss, on targets drawn from the model.
     """
 
@@ -56,6 +58,7 @@ class DatasetOperator:
         engine: str,
         weight_decay: Decay,
         batchnorm: str,
+        precision: Precision,
         sampled: SampledTargets | None = None,
     ) -> None:
         if batchnorm not in ("eval", "train"):
@@ -68,6 +71,9 @@ class DatasetOperator:
         self.dtype = self.space.dtype
         self.device = self.space.device
         self.products = 0
+        check_precision(precision, self.dtype, self.device)
+        self._precision = precision
+        self.precision = precision if self.dtype == torch.float32 else "float64"
         self._decay = WeightDecay(self._model, self.space, weight_decay)
         self._batchnorm = batchnorm
         with self._evaluation():
@@ -85,6 +91,12 @@ class DatasetOperator:
                 self.space,
                 self._with_targets(next(iter(self._batches)), 0),
                 values_budget,
+            )
+
+        if precision != "float32" and self.engine != "captured":
+            raise ValueError(
+                f"precision={precision!r} needs the captured engine, but: "
+                f"{self.engine_note or 'engine=' + repr(engine)}"
             )
 
     @property
@@ -115,7 +127,7 @@ class DatasetOperator:
         vectors = self._vectors(block)
         out = torch.zeros_like(vectors)
         parts, dots = self.space.views(out), self.space.split(vectors)
-        with self._evaluation():
+        with self._evaluation(), products_in(self._precision):
             for index, batch in self._numbered():
                 products = self._engine.multiply(batch, dots, index)
                 for part, product in zip(parts, products, strict=True):
@@ -131,7 +143,7 @@ class DatasetOperator:
         vectors = self._vectors(block)
         total = torch.zeros(len(vectors), dtype=torch.float64, device=self.device)
         dots = self.space.split(vectors)
-        with self._evaluation():
+        with self._evaluation(), products_in(self._precision):
             for index, batch in self._numbered():
                 total += self._engine.quadratic(batch, dots, index)
         self.products += len(vectors)
@@ -154,7 +166,7 @@ class DatasetOperator:
         signs = torch.empty(draws, self.shape[0], dtype=self.dtype, device=self.device)
         total = torch.zeros(draws, dtype=torch.float64)
 
-        with self._evaluation():
+        with self._evaluation(), products_in(self._precision):
             for number, (index, batch) in enumerate(self._numbered()):
                 for draw in range(draws):
                     # Estimate i owns rows i * batches to (i + 1) * batches: none share their signs.

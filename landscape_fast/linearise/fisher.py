@@ -12,6 +12,7 @@ from landscape_fast.linearise.gauss_newton_engine import choose_gauss_newton
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.params import Selection
 from landscape_fast.linearise.row_losses import RowLosses
+from landscape_fast.linearise.rules.precision import Precision
 from landscape_fast.linearise.weight_decay import Decay
 
 
@@ -44,6 +45,9 @@ class EmpiricalFisherOperator(DatasetOperator):
             which SGD's ``weight_decay`` descends. All trainable parameters count in ``loss``.
         batchnorm: ``"eval"`` normalises by the running statistics; ``"train"`` by those of each
             batch as the loader cut it, whose rows are then coupled. Dropout is off in both.
+        precision: Of the factors of matrix products and convolutions: ``"float32"`` as torch is
+            set, ``"tf32"`` on CUDA, ``"bfloat16"``; sums stay in float32. Needs the captured
+            engine. What is lost is measured in docs/engine.md.
 
     Attributes:
         shape: ``(n, n)``.
@@ -83,6 +87,7 @@ class EmpiricalFisherOperator(DatasetOperator):
         engine: str = "auto",
         weight_decay: Decay = 0.0,
         batchnorm: str = "eval",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__(
             model,
@@ -95,4 +100,5 @@ class EmpiricalFisherOperator(DatasetOperator):
             engine=engine,
             weight_decay=weight_decay,
             batchnorm=batchnorm,
+            precision=precision,
         )

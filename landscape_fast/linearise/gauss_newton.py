@@ -11,6 +11,7 @@ from landscape_fast.linearise.dataset_operator import DatasetOperator
 from landscape_fast.linearise.gauss_newton_engine import choose_gauss_newton
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import Selection
+from landscape_fast.linearise.rules.precision import Precision
 from landscape_fast.linearise.sampled_targets import SampledTargets
 from landscape_fast.linearise.weight_decay import Decay
 
@@ -54,6 +55,9 @@ class GGNOperator(DatasetOperator):
             cross-entropy (bits), without weights. The same seed draws from the same numbers on
             every pass, so the matrix moves with the parameters alone. None for the exact matrix.
         seed: Of these draws.
+        precision: Of the factors of matrix products and convolutions: ``"float32"`` as torch is
+            set, ``"tf32"`` on CUDA, ``"bfloat16"``; sums stay in float32. Needs the captured
+            engine. What is lost is measured in docs/engine.md.
 
     Attributes:
         shape: ``(n, n)``.
@@ -94,6 +98,7 @@ class GGNOperator(DatasetOperator):
         engine: str = "auto",
         weight_decay: Decay = 0.0,
         batchnorm: str = "eval",
+        precision: Precision = "float32",
         monte_carlo: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -111,5 +116,6 @@ class GGNOperator(DatasetOperator):
             engine=engine,
             weight_decay=weight_decay,
             batchnorm=batchnorm,
+            precision=precision,
             sampled=sampled,
         )

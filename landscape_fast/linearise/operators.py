@@ -11,6 +11,7 @@ from landscape_fast.linearise.dataset_operator import DatasetOperator
 from landscape_fast.linearise.engines import choose_engine
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import Selection
+from landscape_fast.linearise.rules.precision import Precision
 from landscape_fast.linearise.weight_decay import Decay
 
 
@@ -40,6 +41,9 @@ class HessianOperator(DatasetOperator):
             which SGD's ``weight_decay`` descends. All trainable parameters count in ``loss``.
         batchnorm: ``"eval"`` normalises by the running statistics; ``"train"`` by those of each
             batch as the loader cut it, whose rows are then coupled. Dropout is off in both.
+        precision: Of the factors of matrix products and convolutions: ``"float32"`` as torch is
+            set, ``"tf32"`` on CUDA, ``"bfloat16"``; sums stay in float32. Needs the captured
+            engine. What is lost is measured in docs/engine.md.
 
     Attributes:
         shape: ``(n, n)``.
@@ -83,6 +87,7 @@ class HessianOperator(DatasetOperator):
         engine: str = "auto",
         weight_decay: Decay = 0.0,
         batchnorm: str = "eval",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__(
             model,
@@ -95,4 +100,5 @@ class HessianOperator(DatasetOperator):
             engine=engine,
             weight_decay=weight_decay,
             batchnorm=batchnorm,
+            precision=precision,
         )

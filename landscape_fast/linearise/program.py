@@ -185,7 +185,7 @@ def push(target: Any, args: list[Any], kwargs: dict[str, Any], dots: list[Any], 
         return None
     if target is operator.getitem:
         return dots[0][args[1]]
-    if isinstance(out, Tensor) and not out.is_floating_point():
+    if isinstance(out, Tensor) and not (out.is_floating_point() or out.is_complex()):
         return None
     rule = RULES.get(target)
     result = NotImplemented if rule is None else rule(args, dots, out)

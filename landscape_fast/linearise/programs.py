@@ -74,6 +74,9 @@ class Programs:
 
     def find(self, kind: Kind, batch: Any, dtype: torch.dtype | None = None) -> Program:
         """Program for ``batch``, captured if it is new; with inputs in ``dtype`` if given."""
+        real = [leaf for leaf in self._inputs.gather(batch) if leaf.is_floating_point()]
+        if all(leaf.dtype == dtype for leaf in real):
+            dtype = None  # the inputs as they are
         # Tensors by shape and type, everything else by value: it is a constant of the program.
         for item in constants(batch):
             if not isinstance(item, _PLAIN):
@@ -128,7 +131,8 @@ def structure_of(model: nn.Module, more: Hashable) -> Hashable | None:
         ]
         if not all(_is_plain(value) for _, value in attributes):
             return None
-        described.append((name, type(module), repr(sorted(attributes, key=lambda item: item[0]))))
+        attributes.sort(key=lambda item: item[0])
+        described.append((name, type(module), _described(attributes)))
     for name, tensor in (
         *model.named_parameters(remove_duplicate=False),
         *model.named_buffers(remove_duplicate=False),
@@ -152,6 +156,13 @@ def _class_attributes(kind: type) -> list[tuple[str, Any]]:
         for key, value in vars(base).items()
         if not key.startswith("__") and isinstance(value, int | float | complex | str | tuple)
     ]
+
+
+def _described(value: Any) -> Hashable:
+    """What tells plain values apart. Functions stand for themselves: an address is used again."""
+    if isinstance(value, list | tuple):
+        return (type(value), *map(_described, value))
+    return value if hasattr(value, "__qualname__") else (type(value), repr(value))
 
 
 def _is_plain(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -13,6 +14,7 @@ from landscape_fast.krylov.trace import mean_until
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.params import Selection
+from landscape_fast.linearise.rules.precision import Precision
 from landscape_fast.results import Eigenpairs, SpectralDensity, Trace
 
 
@@ -29,6 +31,7 @@ def top_eigs(
     seed: int = 0,
     max_products: int = 1000,
     memory_budget: int | None = None,
+    precision: Precision = "float32",
 ) -> Eigenpairs:
     r"""Extreme eigenvalues of the Hessian of the dataset-level loss, with true residuals.
 
@@ -55,6 +58,7 @@ def top_eigs(
         seed: Chooses the start vector.
         max_products: Bound on Hessian-vector products over the whole data.
         memory_budget: Bytes of data to keep in memory.
+        precision: Of products, see :class:`HessianOperator`; recorded in the result.
 
     Returns:
         ``values`` (k,), ``vectors`` (k, n), ``residuals`` (k,), ``converged``.
@@ -79,8 +83,10 @@ def top_eigs(
         loss_fn=loss_fn,
         params=params,
         memory_budget=memory_budget,
+        precision=precision,
     )
-    return extreme_eigenpairs(op, k, which=which, tol=tol, seed=seed, max_products=max_products)
+    found = extreme_eigenpairs(op, k, which=which, tol=tol, seed=seed, max_products=max_products)
+    return replace(found, precision=op.precision)
 
 
 def trace(
@@ -95,6 +101,7 @@ def trace(
     seed: int = 0,
     max_products: int = 1000,
     memory_budget: int | None = None,
+    precision: Precision = "float32",
 ) -> Trace:
     r"""Trace of the Hessian of the dataset-level loss, with a standard error.
 
@@ -117,6 +124,7 @@ def trace(
         seed: Chooses the probes.
         max_products: Bound on Hessian-vector products over the whole data.
         memory_budget: Bytes of data to keep in memory.
+        precision: Of products, see :class:`HessianOperator`; recorded in the result.
 
     Returns:
         ``value``, ``stderr``, ``interval()``, ``converged`` and the single ``draws``.
@@ -142,8 +150,9 @@ def trace(
         loss_fn=loss_fn,
         params=params,
         memory_budget=memory_budget,
+        precision=precision,
     )
-    return mean_until(
+    found = mean_until(
         lambda first, count: op.random_quadratics(count, seed=seed, first=first),
         rtol=rtol,
         atol=atol,
@@ -151,6 +160,7 @@ def trace(
         max_products=max_products,
         samples=op.samples,
     )
+    return replace(found, precision=op.precision)
 
 
 def spectral_density(
@@ -164,6 +174,7 @@ def spectral_density(
     params: Selection = None,
     seed: int = 0,
     memory_budget: int | None = None,
+    precision: Precision = "float32",
 ) -> SpectralDensity:
     r"""Spectral density of the Hessian of the dataset-level loss, as weighted nodes.
 
@@ -182,6 +193,7 @@ def spectral_density(
         params: Names or modules to restrict the Hessian to; None for all trainable parameters.
         seed: Chooses the starts.
         memory_budget: Bytes of data to keep in memory.
+        precision: Of products, see :class:`HessianOperator`; recorded in the result.
 
     Returns:
         ``nodes`` and ``weights`` (starts, steps), float64.
@@ -204,5 +216,7 @@ def spectral_density(
         loss_fn=loss_fn,
         params=params,
         memory_budget=memory_budget,
+        precision=precision,
     )
-    return lanczos_quadrature(op, starts=starts, steps=steps, seed=seed)
+    found = lanczos_quadrature(op, starts=starts, steps=steps, seed=seed)
+    return replace(found, precision=op.precision)
