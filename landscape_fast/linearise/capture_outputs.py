@@ -14,6 +14,7 @@ from torch import Tensor, fx
 from landscape_fast.linearise.capture import LossInputs, trace
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.output_cut import output_cut
+from landscape_fast.linearise.quadratic import STOPS
 from landscape_fast.linearise.structure import rows
 
 
@@ -45,7 +46,8 @@ def capture_pullback(
 ) -> fx.GraphModule:
     """Trace the gradient, marked at the slopes of the loss in the outputs.
 
-    What follows the marks is their pullback to the parameters.
+    What follows the slopes is their pullback to the parameters. What the caller detached is marked
+    behind them: a trace of a gradient has detached values of its own, which do move.
 
     Raises:
         ValueError: The loss cannot be cut.
@@ -53,13 +55,40 @@ def capture_pullback(
     """
     value = capture_with_outputs(inputs, objective, batch, directions, dtype)
 
-    def pullback(values: list[Tensor]) -> tuple[Tensor | None, ...]:
-        *outputs, loss = fx.Interpreter(value).run(*values, enable_io_processing=False)
-        slopes = torch.autograd.grad(loss, outputs, retain_graph=True)
-        leaves = values[:directions]
-        return (*slopes, *torch.autograd.grad(outputs, leaves, slopes, allow_unused=True))
+    number = 0
 
-    return trace(pullback, inputs, batch, directions, dtype)
+    def pullback(values: list[Tensor]) -> tuple[Tensor | None, ...]:
+        nonlocal number
+        run = _Replay(value)
+        *outputs, loss = run.run(*values, enable_io_processing=False)
+        slopes = torch.autograd.grad(loss, outputs, retain_graph=True)
+        number = len(slopes)
+        gradients = torch.autograd.grad(outputs, values[:directions], slopes, allow_unused=True)
+        return (*slopes, *run.stopped, *gradients)
+
+    traced = trace(pullback, inputs, batch, directions, dtype)
+    traced.meta["slopes"] = number
+    return traced
+
+
+def run(traced: fx.GraphModule, values: list[Tensor]) -> Any:
+    """Outputs of a trace, with the autograd graph of its calls."""
+    return fx.Interpreter(traced).run(*values, enable_io_processing=False)
+
+
+class _Replay(fx.Interpreter):
+    """Calls a trace again, and collects what its stop-gradients return."""
+
+    def __init__(self, traced: fx.GraphModule) -> None:
+        super().__init__(traced)
+        self.stopped: list[Tensor] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        """One call of the trace."""
+        out = super().run_node(n)
+        if n.target in STOPS:
+            self.stopped.append(out)
+        return out
 
 
 def unmarked(traced: fx.GraphModule, outputs: int) -> list[fx.Node]:
@@ -70,17 +99,21 @@ def unmarked(traced: fx.GraphModule, outputs: int) -> list[fx.Node]:
     return found[:-outputs]
 
 
-def frozen_before(traced: fx.GraphModule, slopes: list[fx.Node]) -> dict[fx.Node, set[fx.Node]]:
-    """For each node behind ``slopes``, what it reads that is not: its tangents must not count.
+def frozen_before(traced: fx.GraphModule, marked: list[fx.Node]) -> dict[fx.Node, set[fx.Node]]:
+    """For each node of :func:`capture_pullback`'s trace, what it reads whose tangents are zero.
 
-    Then tangents of the pullback are ``J^T`` on the tangents of the slopes, ``A J v``, with the
-    Jacobian held fixed.
+    Behind the slopes that is all that is not behind them. Then tangents of the pullback are ``J^T``
+    on the tangents of the slopes, ``A J v``, with the Jacobian held fixed. What the caller detached
+    is a constant everywhere.
     """
+    number = traced.meta["slopes"]
+    slopes, stopped = set(marked[:number]), set(marked[number:])
     behind = set(slopes)
     frozen: dict[fx.Node, set[fx.Node]] = {}
     for node in traced.graph.nodes:
         sources = set(node.all_input_nodes)
+        frozen[node] = sources & stopped
         if node not in slopes and sources & behind:
             behind.add(node)
-            frozen[node] = sources - behind
+            frozen[node] |= sources - behind
     return frozen

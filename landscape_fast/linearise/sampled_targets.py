@@ -39,7 +39,7 @@ class SampledTargets(Objective):
         seed: Chooses the numbers behind the targets.
 
     Raises:
-        ValueError: The loss is no such likelihood, or ``draws`` is less than 1.
+        ValueError: The loss is no such likelihood, ``draws`` is less than 1, or ``seed`` is out of range.
     """
 
     def __init__(
@@ -48,6 +48,8 @@ class SampledTargets(Objective):
         super().__init__(criterion, loss_fn)
         if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
             raise ValueError(f"monte_carlo must be a number of draws of at least 1, got {draws!r}")
+        if not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise ValueError(f"seed must be a whole number in [0, 2**64), got {seed!r}")
         if loss_fn is not None:
             raise ValueError(
                 "monte_carlo draws targets from the model's distribution, which a loss_fn does not "

@@ -144,6 +144,25 @@ def test_the_outputs_of_any_loss_function_are_found(name):
     assert_serves(op, exact, 1e-11)
 
 
+def test_what_the_caller_detached_is_a_constant():
+    x, y = classification(9)
+
+    def outputs(model, inputs):
+        hidden = torch.tanh(model[0](inputs))
+        z = model[2](hidden)
+        return z * z.detach().norm() + (hidden * hidden.detach()).sum(1, keepdim=True)
+
+    def loss_fn(model, batch):
+        return F.cross_entropy(outputs(model, batch[0]), batch[1])
+
+    exact = dense_gauss_newton(
+        mlp(), lambda m: outputs(m, x.double()), lambda z: F.cross_entropy(z, y)
+    )
+    op = GGNOperator(mlp().double(), [(x.double(), y)], loss_fn=loss_fn)
+    assert op.engine == "captured"
+    assert_serves(op, exact)
+
+
 class Heads(nn.Module):
     """A trunk with a class and a size, returned by name."""
 
