@@ -1,7 +1,8 @@
-"""Fuses convolution, evaluation-mode normalisation, residual sum and relu of a captured program.
+"""Fuses the steps of a layer, and of a softmax cross-entropy, in a captured program.
 
-One step then stands for a layer, forward or backward, and its tangents take one pass over a block
-instead of five. The answer is the same up to rounding.
+A layer is a convolution, an evaluation-mode normalisation, a residual sum and a relu. One step then
+stands for it, forward or backward, and its tangents take one pass over a block instead of five. The
+answer is the same up to rounding.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from landscape_fast.linearise.rules.cross_entropy import softmax_gradient
 from landscape_fast.linearise.rules.layers import conv_norm, norm, norm_backward
 
 aten = torch.ops.aten
@@ -29,6 +31,8 @@ def fuse(traced: fx.GraphModule, *, convolutions: bool) -> fx.GraphModule:
     for node in list(graph.nodes):
         if node.target is aten.native_batch_norm_backward.default and not node.args[7]:
             _fuse_backward(graph, node)
+        elif node.target is aten._log_softmax_backward_data.default:
+            _fuse_softmax(graph, node)
     graph.eliminate_dead_code()
     return traced
 
@@ -104,6 +108,24 @@ def _fuse_backward(graph: fx.Graph, backward: fx.Node) -> None:
         graph.erase_node(gradient)
         if second is not None:
             graph.erase_node(summed)
+
+
+def _fuse_softmax(graph: fx.Graph, backward: fx.Node) -> None:
+    """Gradient of a log-softmax as a function of its input: one step back instead of two."""
+    gradient, output, dim = backward.args[:3]
+    softmax = _behind_detach(output)
+    if not isinstance(softmax, fx.Node) or softmax.target is not aten._log_softmax.default:
+        return
+    logits: Any = softmax.args[0]
+    value = backward.meta["val"]
+    same = logits.meta["val"].dtype == value.dtype
+    if not same or dim not in (-1, value.dim() - 1):
+        return
+    with graph.inserting_before(backward):
+        fused = graph.call_function(softmax_gradient, (gradient, logits))
+        fused.meta["val"] = value
+    backward.replace_all_uses_with(fused)
+    graph.erase_node(backward)
 
 
 def _item(graph: fx.Graph, node: fx.Node, index: int) -> fx.Node:

@@ -10,7 +10,7 @@ from torch import nn
 
 from landscape_fast.linearise import cuts
 from landscape_fast.linearise.operators import HessianOperator
-from landscape_fast.linearise.rules import layers
+from landscape_fast.linearise.rules import cross_entropy, layers
 
 
 def settled(norm: nn.Module) -> nn.Module:
@@ -160,3 +160,25 @@ def test_products_repeat_to_the_bit_and_leave_the_vectors_alone():
     assert torch.equal(first, op(v))
     assert torch.equal(op.quadratic(v), op.quadratic(v))
     assert torch.equal(v, before)
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        nn.CrossEntropyLoss(weight=torch.tensor([0.5, 2.0, 1.0])),
+        nn.CrossEntropyLoss(ignore_index=1, reduction="sum"),
+        nn.CrossEntropyLoss(label_smoothing=0.2),
+    ],
+)
+def test_the_gradient_of_softmax_cross_entropy_is_one_step(criterion):
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    x, y = classification(7, (4,))
+    op = HessianOperator(model, [(x.double(), y)], criterion=criterion, engine="captured")
+    weighted = criterion.double()
+    exact = dense_hessian(model, lambda m: weighted(m(x.double()), y))
+    v = torch.randn(3, op.shape[0], dtype=torch.float64)
+    assert_relative(op(v), v @ exact, 1e-11)
+    assert_relative(op.quadratic(v), ((v @ exact) * v).sum(1), 1e-11)
+    assert cross_entropy.softmax_gradient in steps(op, "gradient")
+    left = {str(target) for target in steps(op, "gradient")}
+    assert not any("softmax_backward" in name for name in left)
