@@ -12,6 +12,7 @@ from oracles import (
     classification,
     conv_net,
     cut,
+    dense_gauss_newton,
     dense_hessian,
     difference_hessian,
     snapshot,
@@ -65,6 +66,10 @@ def test_dense_hessian_equals_the_closed_form_of_softmax_regression():
     a = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
     closed = torch.einsum("ncd,ni,nj->cidj", a, inputs.double(), inputs.double()) / 7
     assert_relative(exact, closed.reshape(15, 15).detach(), 1e-12)
+    linearised = dense_gauss_newton(
+        model, lambda model: model(inputs.double()), lambda z: F.cross_entropy(z, targets)
+    )
+    assert_relative(linearised, exact, 1e-12)
     differences = difference_hessian(
         model, lambda model: F.cross_entropy(model(inputs.double()), targets)
     )

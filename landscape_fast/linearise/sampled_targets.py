@@ -39,7 +39,8 @@ class SampledTargets(Objective):
         seed: Chooses the numbers behind the targets.
 
     Raises:
-        ValueError: The loss is no such likelihood, ``draws`` is less than 1, or ``seed`` is out of range.
+        ValueError: The loss is no such likelihood, ``draws`` is less than 1, or ``seed`` is out of
+            range.
     """
 
     def __init__(
