@@ -172,10 +172,10 @@ def test_products_repeat_to_the_bit_and_leave_the_vectors_alone():
 )
 def test_the_gradient_of_softmax_cross_entropy_is_one_step(criterion):
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    criterion = criterion.double()
     x, y = classification(7, (4,))
     op = HessianOperator(model, [(x.double(), y)], criterion=criterion, engine="captured")
-    weighted = criterion.double()
-    exact = dense_hessian(model, lambda m: weighted(m(x.double()), y))
+    exact = dense_hessian(model, lambda m: criterion(m(x.double()), y))
     v = torch.randn(3, op.shape[0], dtype=torch.float64)
     assert_relative(op(v), v @ exact, 1e-11)
     assert_relative(op.quadratic(v), ((v @ exact) * v).sum(1), 1e-11)
