@@ -31,6 +31,13 @@ class TailProgram(Program):
         nodes = list(traced.graph.nodes)
         self.cuts = frozenset(nodes.index(cut) for cut in cuts)
 
+    @property
+    def cut(self) -> int:
+        """Slot of the one output; a ValueError where there are several."""
+        if len(self.cuts) > 1:
+            raise ValueError("the network has several outputs, and one is needed")
+        return next(iter(self.cuts))
+
     def outputs_and_loss(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Both with the autograd graph of the program's calls."""
         values = _run(self, inputs, frozenset())

@@ -194,6 +194,9 @@ def test_several_heads_are_outputs_together():
     )
     assert op.engine == "captured"
     assert_serves(op, exact)
+    program = op._engine._programs.find("value", (x.double(), y))
+    with pytest.raises(ValueError, match="several outputs"):
+        _ = program.cut
 
 
 def test_the_outputs_of_two_calls_count_together():
