@@ -126,7 +126,7 @@ class CapturedEngine:
     def _prepared(self, kind: Kind, batch: Any, k: int, index: int | None) -> Iterator[Prepared]:
         """Pieces of a batch with their programs; kept ones if the batch has an index."""
         count = rows(batch) or 1
-        size = rows_at_once(k, self._row_elements) if self._cuts(batch) else count
+        size = rows_at_once(kind, k, self._row_elements) if self._cuts(batch) else count
         for number, start in enumerate(range(0, count, size)):
             key = (kind, index, size, number)
             prepared = self._residency.get(key)

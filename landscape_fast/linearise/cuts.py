@@ -13,8 +13,9 @@ from landscape_fast.linearise.structure import map_tensors
 
 # Elements of the largest block of tangents of one pass on a CPU, so that it stays in cache, and the
 # rows below which convolutions lose more than the cache gives. Fixed, not timed: the cut decides
-# the last bits of a sum, and the same call gives the same bits on every run.
-CACHED_ELEMENTS = 2**20
+# the last bits of a sum, and the same call gives the same bits on every run. Quadratic forms take
+# smaller pieces, a few percent slower, so as to need no more memory than a gradient.
+CACHED_ELEMENTS = {"gradient": 2**21, "value": 2**20}
 FEWEST_ROWS = 8
 # A longer block goes through in parts: wide enough to be fast, and far from the end of memory.
 WIDEST_ELEMENTS = defaultdict(lambda: 2**28, cpu=2**23)
@@ -30,9 +31,9 @@ def vectors_at_once(row_elements: int, rows: int, device: torch.device) -> int:
     return max(1, WIDEST_ELEMENTS[device.type] // max(1, rows * row_elements))
 
 
-def rows_at_once(vectors: int, row_elements: int) -> int:
-    """Rows of one pass with ``vectors`` tangents per value."""
-    return max(FEWEST_ROWS, CACHED_ELEMENTS // (vectors * row_elements))
+def rows_at_once(kind: str, vectors: int, row_elements: int) -> int:
+    """Rows of one pass of a ``kind`` of program with ``vectors`` tangents per value."""
+    return max(FEWEST_ROWS, CACHED_ELEMENTS[kind] // (vectors * row_elements))
 
 
 def parts(block: Sequence[Tensor], size: int) -> Iterator[list[Tensor]]:

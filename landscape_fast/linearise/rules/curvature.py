@@ -16,7 +16,7 @@ from torch import Tensor
 
 from landscape_fast import _native
 from landscape_fast.linearise.rules import batch_statistics
-from landscape_fast.linearise.rules.layers import norm, served
+from landscape_fast.linearise.rules.layers import channel_sums, norm, served
 from landscape_fast.linearise.rules.norm import normal_tangent, under
 from landscape_fast.linearise.rules.pointwise import SMOOTH
 from landscape_fast.linearise.rules.registry import broadcast
@@ -147,9 +147,15 @@ def _batch_norm(
 
 @_curvature(norm)
 def _norm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Tensor | None:
-    x, weight, bias, mean, var, eps, _, relu = args
-    statistics = (x, weight, bias, mean, var, False, 0.0, eps)
-    return _batch_norm(statistics, dots, out, adjoint * (out > 0) if relu else adjoint)
+    x, _, _, _, var, eps, _, relu = args
+    if dots[0] is None or dots[1] is None:
+        return None
+    masked = adjoint * (out > 0) if relu else adjoint
+    if served(x):
+        rows = channel_sums(dots[0], masked)
+    else:
+        rows = (dots[0] * masked).sum([1, *range(3, dots[0].dim())])
+    return 2 * _inner(rows * (var + eps).rsqrt(), dots[1])
 
 
 @_curvature(aten.native_layer_norm.default)

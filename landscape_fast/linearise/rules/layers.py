@@ -186,6 +186,17 @@ def _norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     )
 
 
+def channel_sums(block: Tensor, other: Tensor) -> Tensor:
+    """Sums of ``block * other`` over rows and positions: (K, C) from (K, B, C, ...) in one pass."""
+    channels = other.shape[1]
+    zeros, ones = other.new_zeros(channels), other.new_ones(channels)
+    plane = _plane(other)
+    sums, _ = _native.affine_norm_gradient_tangent_(
+        _planes(block), None, None, plane, plane, None, zeros, ones, ones, None, None
+    )
+    return sums.to(block.dtype)
+
+
 def _ordered(
     first: Tangent, second: Tangent, owned: Sequence[bool], masked: bool
 ) -> tuple[Tangent, Tangent]:
