@@ -15,7 +15,7 @@ from landscape_fast.linearise.liveness import last_uses, moving, needed, read, w
 from landscape_fast.linearise.rules import FIXED, RULES, forward_mode, layers
 
 # Where the mask of wanted gradients is among the arguments, and which output is its first.
-_MASKED = {
+MASKED = {
     torch.ops.aten.convolution_backward.default: (10, 0),
     torch.ops.aten.native_batch_norm_backward.default: (9, 0),
     torch.ops.aten.native_layer_norm_backward.default: (7, 0),
@@ -90,11 +90,11 @@ class Program:
         self.steps = [
             Step(
                 target=node.target,
-                args=[_templated(item, slots) for item in args],
+                args=[templated(item, slots) for item in args],
                 kwargs=kwargs,
                 slot=slots[node],
                 pushed=node in pushed,
-                dots=[_templated(item, slots, muted.get(node)) for item in args],
+                dots=[templated(item, slots, muted.get(node)) for item in args],
                 computed=_trimmed(node, args, slots, computed),
                 stub=None if node in reads else _stub(node.meta.get("val")),
                 dead=tuple(slots[other] for other in dead[node]),
@@ -198,12 +198,12 @@ def _trimmed(
     """Arguments that compute just the outputs of ``node`` that are needed."""
     if node not in computed:
         return None
-    if node.target in _MASKED:
-        position, offset = _MASKED[node.target]
+    if node.target in MASKED:
+        position, offset = MASKED[node.target]
         used = {user.args[1] for user in node.users if user in computed}
         mask = [on and index + offset in used for index, on in enumerate(args[position])]
         args = [*args[:position], mask, *args[position + 1 :]]
-    return [_templated(item, slots) for item in args]
+    return [templated(item, slots) for item in args]
 
 
 def _stub(value: Any) -> Any:
@@ -231,12 +231,12 @@ def _positional(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
     return args, kwargs
 
 
-def _templated(item: Any, slots: dict[fx.Node, int], muted: set[fx.Node] | None = None) -> Any:
+def templated(item: Any, slots: dict[fx.Node, int], muted: set[fx.Node] | None = None) -> Any:
     """Replace nodes by slots, and fx's immutable containers by lists that operations accept."""
     if isinstance(item, fx.Node):
         return None if muted and item in muted else Slot(slots[item])
     if isinstance(item, list | tuple):
-        return [_templated(inner, slots, muted) for inner in item]
+        return [templated(inner, slots, muted) for inner in item]
     return item
 
 

@@ -30,7 +30,10 @@ def forward_mode(
         out = operation(*tree_unflatten(filled, structure), **kwargs)
         if isinstance(out, Tensor):
             return out
-        moving[:] = [item.is_floating_point() or item.is_complex() for item in out]
+        # An output that its mask leaves out is None.
+        moving[:] = [
+            item is not None and (item.is_floating_point() or item.is_complex()) for item in out
+        ]
         return [item for item, moves in zip(out, moving, strict=True) if moves]
 
     def push(*tangents: Tensor) -> Any:
