@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from landscape_fast.linearise.gauss_newton import GGNOperator
     from landscape_fast.linearise.operators import HessianOperator
     from landscape_fast.metrics.connectivity import connectivity
+    from landscape_fast.metrics.diagonal import diagonal
     from landscape_fast.metrics.distance import l2_distance
     from landscape_fast.metrics.quality import quality
-    from landscape_fast.metrics.sharpness import spectral_density, top_eigs, trace
+    from landscape_fast.metrics.sharpness import spectral_density, top_eigs
     from landscape_fast.metrics.similarity import cka
+    from landscape_fast.metrics.trace import trace
     from landscape_fast.results import (
         Connectivity,
+        Diagonal,
         Eigenpairs,
         NotConverged,
         Quality,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Connectivity",
+    "Diagonal",
     "Eigenpairs",
     "EmpiricalFisherOperator",
     "GGNOperator",
@@ -45,6 +49,7 @@ __all__ = [
     "cka",
     "classify",
     "connectivity",
+    "diagonal",
     "l2_distance",
     "quality",
     "spectral_density",
@@ -59,11 +64,12 @@ _HOMES = {
     "cka": "metrics.similarity",
     "classify": "study.taxonomy",
     "connectivity": "metrics.connectivity",
+    "diagonal": "metrics.diagonal",
     "l2_distance": "metrics.distance",
     "quality": "metrics.quality",
     "spectral_density": "metrics.sharpness",
     "top_eigs": "metrics.sharpness",
-    "trace": "metrics.sharpness",
+    "trace": "metrics.trace",
 }
 
 

@@ -7,6 +7,7 @@ vectors that went through the operator, ``samples`` the number of data rows the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Self
 
 from torch import Tensor
@@ -46,23 +47,42 @@ class Eigenpairs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """Estimate of a trace from independent unbiased draws."""
+    """A trace: an exact part, and the mean of independent unbiased draws for the rest."""
 
     value: float
-    stderr: float  # standard error of `value`; nan for a single draw
+    stderr: float  # standard error of `value`; 0 if all is exact, nan for a single draw
     draws: Tensor  # (r,) float64, independent unbiased estimates whose mean is `value`
     converged: bool  # stderr is at most max(rtol * |value|, atol)
     products: int
     samples: int
     precision: str | None = None  # of the products; None where the operator does not say
+    gauss_newton: float | None = None  # exact trace of the Gauss-Newton matrix G, where known
+    remainder: float | None = None  # trace of H - G, `value` less `gauss_newton`
+    exact: tuple[str, ...] = ()  # parameters whose block has no standard error
+    omitted: float = 0.0  # share of the output curvature left out of `gauss_newton`
+    rounding: float = 0.0  # allowance for rounding and what was left out of the exact part
+    note: str | None = None  # why nothing is exact; None if something could be
+    layer_names: tuple[str, ...] = ()  # (p) parameters, if asked for
+    layer_values: Tensor | None = None  # (p,) float64, traces of their blocks
+    layer_stderr: Tensor | None = None  # (p,) float64
+
+    @property
+    def per_layer(self) -> dict[str, float]:
+        """Trace of every parameter's block, by name; empty if it was not asked for."""
+        values = [] if self.layer_values is None else self.layer_values.tolist()
+        return dict(zip(self.layer_names, values, strict=True))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of the given ``level`` from Student's t on the draws."""
+        """Confidence interval of the given ``level`` from Student's t on the draws.
+
+        Wider by ``rounding`` on both sides.
+        """
         if not 0.0 < level < 1.0:
             raise ValueError(f"level must lie between 0 and 1, got {level}")
         from scipy.stats import t as student
 
         half = float(student.ppf(0.5 + level / 2.0, max(len(self.draws) - 1, 1))) * self.stderr
+        half += self.rounding
         return self.value - half, self.value + half
 
     def require(self) -> Self:
@@ -71,6 +91,41 @@ class Trace:
             raise NotConverged(
                 self,
                 f"trace {self.value:.6g} has standard error {self.stderr:.2e} after "
+                f"{self.products} products; raise max_products or rtol",
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagonal:
+    """Diagonal of the Hessian or of the Gauss-Newton matrix."""
+
+    values: Tensor  # (n,) float64 on the CPU, in parameter order
+    stderr: Tensor  # (n,) float64, 0 where exact
+    names: tuple[str, ...]  # of the parameters
+    shapes: tuple[tuple[int, ...], ...]  # theirs
+    exact: tuple[str, ...]  # parameters whose entries have no standard error
+    omitted: float  # share of the output curvature left out of the exact part
+    converged: bool  # norm of `stderr` is at most max(rtol * norm of `values`, atol)
+    products: int
+    samples: int
+    note: str | None = None  # why nothing is exact; None if something could be
+
+    def named(self) -> dict[str, Tensor]:
+        """The entries by parameter, each in its parameter's shape."""
+        out, start = {}, 0
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            stop = start + prod(shape)
+            out[name] = self.values[start:stop].reshape(shape)
+            start = stop
+        return out
+
+    def require(self) -> Self:
+        """Return ``self`` if converged, else raise :class:`NotConverged`."""
+        if not self.converged:
+            raise NotConverged(
+                self,
+                f"the diagonal has standard errors of norm {float(self.stderr.norm()):.2e} after "
                 f"{self.products} products; raise max_products or rtol",
             )
         return self

@@ -19,7 +19,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landscape_fast.results import Eigenpairs, Quality, SpectralDensity, Trace
+from landscape_fast.results import Diagonal, Eigenpairs, Quality, SpectralDensity, Trace
 from landscape_fast.store import Store, StoreProblem, StoreWriteError, locked
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,6 +96,24 @@ def test_a_tensor_without_entries_comes_back(store):
     )
     store.save("key", "trace", saved)
     assert_same(store.load("key", "trace"), saved)
+
+
+def test_names_and_shapes_come_back_as_tuples(store):
+    saved = Diagonal(
+        values=torch.ones(3, dtype=torch.float64),
+        stderr=torch.zeros(3, dtype=torch.float64),
+        names=("0.weight", "0.bias"),
+        shapes=((1, 2), ()),
+        exact=(),
+        omitted=math.nan,
+        converged=True,
+        products=0,
+        samples=0,
+    )
+    store.save("key", "diagonal", saved)
+    found = store.load("key", "diagonal")
+    assert (found.names, found.shapes, found.exact) == (saved.names, saved.shapes, ())
+    assert found.named()["0.weight"].shape == (1, 2)
 
 
 @given(

@@ -86,12 +86,9 @@ def mean_until(
         max_products: Bound on draws.
         samples: Rows of data, for the result.
     """
-    if not rtol >= 0 or not atol >= 0:
-        raise ValueError(f"rtol and atol must not be negative, got {rtol} and {atol}")
+    require_bounds(rtol, atol, max_products)
     if block < 1:
         raise ValueError(f"block must be at least 1, got {block}")
-    if max_products < 2:
-        raise ValueError(f"max_products must be at least 2, got {max_products}")
     draws = torch.empty(0, dtype=torch.float64)
     wanted = min(PILOT_DRAWS, max_products)
     while True:
@@ -113,3 +110,15 @@ def mean_until(
         wanted = int(
             min(max_products, max(1.25 * len(draws), min(1.1 * needed, 4 * len(draws))) + 1)
         )
+
+
+def require_bounds(rtol: float, atol: float, max_products: int) -> None:
+    """Check what ends a run of draws.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    if not rtol >= 0 or not atol >= 0:
+        raise ValueError(f"rtol and atol must not be negative, got {rtol} and {atol}")
+    if max_products < 2:
+        raise ValueError(f"max_products must be at least 2, got {max_products}")

@@ -1,4 +1,4 @@
-"""Local shape of the loss: top eigenvalues, trace and spectrum of the Hessian."""
+"""Local shape of the loss: top eigenvalues and spectrum of the Hessian."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from torch import nn
 
 from landscape_fast.krylov.density import lanczos_quadrature
 from landscape_fast.krylov.eigen import extreme_eigenpairs
-from landscape_fast.krylov.trace import mean_until
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.params import Selection
 from landscape_fast.linearise.rules.precision import Precision
-from landscape_fast.results import Eigenpairs, SpectralDensity, Trace
+from landscape_fast.results import Eigenpairs, SpectralDensity
 
 
 def top_eigs(
@@ -86,80 +85,6 @@ def top_eigs(
         precision=precision,
     )
     found = extreme_eigenpairs(op, k, which=which, tol=tol, seed=seed, max_products=max_products)
-    return replace(found, precision=op.precision)
-
-
-def trace(
-    model: nn.Module,
-    loader: Iterable[Any],
-    *,
-    criterion: Criterion | None = None,
-    loss_fn: LossFunction | None = None,
-    rtol: float = 0.01,
-    atol: float = 0.0,
-    params: Selection = None,
-    seed: int = 0,
-    max_products: int = 1000,
-    memory_budget: int | None = None,
-    precision: Precision = "float32",
-) -> Trace:
-    r"""Trace of the Hessian of the dataset-level loss, with a standard error.
-
-    Each draw is one pass over the data with fresh sign vectors for every batch
-    (:meth:`HessianOperator.random_quadratics`): unbiased, at the cost of one product, and with the
-    probe noise of different batches averaged. Draws are made until the standard error meets
-    ``rtol`` or ``atol``.
-
-    Differs from PyHessian in: stops on a standard error, not when two running means happen to
-    agree; states that error; fresh probes per batch.
-
-    Args:
-        model: Any module; measured in evaluation mode and left untouched.
-        loader: Iterable of batches. More and smaller batches give a smaller error per pass.
-        criterion: ``criterion(model(inputs), targets)``; default cross-entropy.
-        loss_fn: ``loss_fn(model, batch)``, a mean over rows or ``(sum, count)``.
-        rtol: Standard error wanted, relative to the trace.
-        atol: Standard error wanted, absolute; the looser of both ends the run.
-        params: Names or modules to restrict the Hessian to; None for all trainable parameters.
-        seed: Chooses the probes.
-        max_products: Bound on Hessian-vector products over the whole data.
-        memory_budget: Bytes of data to keep in memory.
-        precision: Of products, see :class:`HessianOperator`; recorded in the result.
-
-    Returns:
-        ``value``, ``stderr``, ``interval()``, ``converged`` and the single ``draws``.
-
-    Raises:
-        ValueError: See :class:`HessianOperator`.
-
-    References:
-        Hutchinson (1989), doi:10.1080/03610918908812806.
-
-    Example:
-        >>> import torch
-        >>> model = torch.nn.Linear(2, 1, bias=False)
-        >>> data = [(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.zeros(2, 1))]
-        >>> result = trace(model, data, criterion=torch.nn.MSELoss())
-        >>> result.value, result.stderr
-        (5.0, 0.0)
-    """
-    op = HessianOperator(
-        model,
-        loader,
-        criterion=criterion,
-        loss_fn=loss_fn,
-        params=params,
-        memory_budget=memory_budget,
-        precision=precision,
-    )
-    found = mean_until(
-        lambda first, count: op.random_quadratics(count, seed=seed, first=first),
-        rtol=rtol,
-        atol=atol,
-        block=8,
-        max_products=max_products,
-        samples=op.samples,
-    )
     return replace(found, precision=op.precision)
 
 

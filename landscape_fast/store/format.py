@@ -121,7 +121,7 @@ def _split(result: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor | np.nda
         value = getattr(result, field.name)
         if isinstance(value, torch.Tensor | np.ndarray):
             arrays[field.name] = value
-        elif value is None or isinstance(value, bool | int | float | str):
+        elif _is_plain(value):
             scalars[field.name] = _encode(value)
         else:
             raise TypeError(
@@ -129,6 +129,12 @@ def _split(result: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor | np.nda
                 "results are made of numbers, strings and arrays"
             )
     return scalars, arrays
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _encode(value: Any) -> Any:
@@ -143,6 +149,8 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_decode, value))
     return _NON_FINITE[value["float"]] if isinstance(value, dict) else value
 
 

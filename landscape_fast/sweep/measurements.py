@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from landscape_fast.metrics.connectivity import connectivity
 from landscape_fast.metrics.distance import l2_distance
 from landscape_fast.metrics.quality import quality
-from landscape_fast.metrics.sharpness import top_eigs, trace
+from landscape_fast.metrics.sharpness import top_eigs
 from landscape_fast.metrics.similarity import cka
+from landscape_fast.metrics.trace import trace
 from landscape_fast.training.data import Dataset
 from landscape_fast.training.losses import Loss
 

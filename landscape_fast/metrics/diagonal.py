@@ -1,0 +1,116 @@
+"""The diagonal of the Hessian or of the Gauss-Newton matrix: exact where it can be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from landscape_fast.krylov.trace import PILOT_DRAWS, require_bounds
+from landscape_fast.linearise.objective import Criterion, LossFunction
+from landscape_fast.linearise.params import Selection
+from landscape_fast.linearise.samplewise.dataset import GaussNewtonDiagonal
+from landscape_fast.metrics.probes import Probes
+from landscape_fast.results import Diagonal
+
+BLOCK = 8  # draws that go through the operators together
+
+
+def diagonal(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    criterion: Criterion | None = None,
+    loss_fn: LossFunction | None = None,
+    gauss_newton: bool = False,
+    rtol: float = 0.05,
+    atol: float = 0.0,
+    params: Selection = None,
+    seed: int = 0,
+    max_products: int = 1000,
+    memory_budget: int | None = None,
+    rtol_omitted: float = 1e-7,
+) -> Diagonal:
+    r"""Diagonal of the Hessian of the dataset-level loss, exact where it can be.
+
+    As :func:`~landscape_fast.metrics.trace.trace`: that of the Gauss-Newton matrix G is a sum of
+    squared per-sample gradients, and the Hessian has the same one in every parameter in which the
+    outputs are piecewise linear. In the others, sign vectors v estimate the diagonal of R = H - G
+    as the mean of v times R v, entry by entry, with variance :math:`\sum_{j \ne i} R_{ij}^2` per
+    draw.
+
+    Args:
+        model: Any module; measured in evaluation mode and left untouched.
+        loader: Iterable of batches.
+        criterion: ``criterion(model(inputs), targets)``; default cross-entropy.
+        loss_fn: ``loss_fn(model, batch)``, a mean over rows or ``(sum, count)``.
+        gauss_newton: Whether the diagonal of G alone is wanted.
+        rtol: Norm of the standard errors wanted, relative to the norm of the diagonal.
+        atol: The same, absolute; the looser of both ends the run.
+        params: Names or modules to restrict the Hessian to; None for all trainable parameters.
+        seed: Chooses the probes.
+        max_products: Bound on vectors through H or G over the whole data, for the estimated part.
+        memory_budget: Bytes of data to keep in memory.
+        rtol_omitted: Directions of the outputs whose curvature sums to at most this share of all
+            output curvature are left out; ``.omitted`` is the share that was. 0 leaves out none.
+
+    Returns:
+        ``values`` and ``stderr`` (n,), ``named()``, ``exact``, ``omitted``, ``converged``,
+        ``products`` (cotangents per row, rounded up, and vectors through H and G), ``note``.
+
+    Raises:
+        ValueError: See :class:`HessianOperator`; or an argument is out of range.
+
+    References:
+        Bekas, Kokiopoulou and Saad (2007), doi:10.1016/j.apnum.2007.01.003.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> data = [(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.zeros(2, 1))]
+        >>> result = diagonal(model, data, criterion=torch.nn.MSELoss())
+        >>> result.named()["weight"].round(decimals=5)
+        tensor([[4., 1.]], dtype=torch.float64)
+    """
+    require_bounds(rtol, atol, max_products)
+    loss: dict[str, Any] = {"criterion": criterion, "loss_fn": loss_fn}
+    known = GaussNewtonDiagonal(
+        model,
+        loader,
+        **loss,
+        params=params,
+        memory_budget=memory_budget,
+        rtol_omitted=rtol_omitted,
+    )
+    probes = Probes(model, known, gauss_newton, **loss, memory_budget=memory_budget)
+    values, stderr, draws = known.values, torch.zeros_like(known.values), 0
+    converged = not probes.names
+    if probes.names:
+        mean, squares = torch.zeros_like(values), torch.zeros_like(values)
+        most = max(2, max_products // probes.price)
+        while not converged and draws < most:
+            wanted = min(BLOCK, most - draws)
+            for row in probes.entries(draws, wanted, seed):
+                draws += 1
+                change = row - mean  # Welford's update
+                mean += change / draws
+                squares += change * (row - mean)
+            values = known.values + mean
+            stderr = (squares / (max(1, draws - 1) * draws)).sqrt()
+            allowed = max(rtol * float(values.norm()), atol)
+            converged = draws >= min(PILOT_DRAWS, most) and float(stderr.norm()) <= allowed
+    return Diagonal(
+        values=values,
+        stderr=stderr,
+        names=known.space.names,
+        shapes=tuple(tuple(shape) for shape in known.space.shapes),
+        exact=tuple(name for name in known.space.names if name not in set(probes.names)),
+        omitted=known.omitted,
+        converged=converged,
+        products=draws * probes.price + math.ceil(known.passes),
+        samples=known.samples,
+        note=known.note,
+    )

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import (
+    assert_relative,
+    assert_same_state,
+    classification,
+    conv_net,
+    cut,
+    dense_gauss_newton,
+    dense_hessian,
+    mlp,
+    snapshot,
+)
+
+from landscape_fast import NotConverged, diagonal
+
+
+def problem(make=mlp, shape=(5,), rows=30):
+    x, y = classification(rows, shape)
+    model = make().double()
+    exact = dense_hessian(model, lambda m: F.cross_entropy(m(x.double()), y)).diagonal()
+    gauss = dense_gauss_newton(model, lambda m: m(x.double()), lambda z: F.cross_entropy(z, y))
+    return model, cut((x.double(), y), [12, 12, rows - 24]), exact, gauss.diagonal()
+
+
+def test_a_piecewise_linear_network_has_its_exact_diagonal_by_name():
+    model, loader, exact, _ = problem(conv_net, (1, 6, 6))
+    before = snapshot(model)
+    result = diagonal(model, loader, rtol=0, rtol_omitted=0)
+    assert_same_state(model, before)
+    assert_relative(result.values, exact, 1e-12)
+    assert not result.stderr.any()
+    assert result.converged
+    assert result.exact == result.names
+    named = result.named()
+    assert {name: part.shape for name, part in named.items()} == {
+        name: parameter.shape for name, parameter in model.named_parameters()
+    }
+    assert torch.equal(torch.cat([part.reshape(-1) for part in named.values()]), result.values)
+
+
+def test_entries_of_a_smooth_network_lie_within_their_errors():
+    model, loader, exact, gauss = problem()
+    result = diagonal(model, loader, rtol=0.02, max_products=4000, rtol_omitted=0)
+    assert result.converged
+    assert_relative(result.values[36:], exact[36:], 1e-12)
+    assert not result.stderr[36:].any()
+    error = (result.values - exact)[:36].abs() / result.stderr[:36]
+    assert float((error < 2).double().mean()) > 0.85
+    assert float((result.values - exact).norm() / exact.norm()) < 0.04
+    assert float((gauss - exact).norm() / exact.norm()) > 0.2
+
+
+def test_the_gauss_newton_diagonal_alone():
+    model, loader, _, gauss = problem()
+    result = diagonal(model, loader, gauss_newton=True, rtol_omitted=0)
+    assert_relative(result.values, gauss, 1e-12)
+    assert result.exact == result.names
+
+
+def test_too_few_products_are_not_called_converged():
+    model, loader, _, _ = problem()
+    result = diagonal(model, loader, rtol=1e-6, max_products=20)
+    assert result.products == 22
+    with pytest.raises(NotConverged, match="norm"):
+        result.require()
+
+
+def test_a_loss_that_cannot_be_cut_is_estimated_whole_and_says_so():
+    model, loader, _, _ = problem()
+
+    def penalised(m, batch):
+        penalty = sum(p.square().sum() for p in m.parameters())
+        return F.cross_entropy(m(batch[0]), batch[1]) + penalty
+
+    exact = dense_hessian(model, lambda m: penalised(m, loader[0])).diagonal()
+    result = diagonal(model, loader[:1], loss_fn=penalised, rtol=0.02)
+    assert "cut" in result.note
+    assert result.exact == ()
+    assert float((result.values - exact).norm() / exact.norm()) < 0.04

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import (
+    assert_same_state,
+    classification,
+    conv_net,
+    cut,
+    dense_gauss_newton,
+    dense_hessian,
+    mlp,
+    snapshot,
+)
+from torch import nn
+
+from landscape_fast import trace
+
+
+def problem(make=mlp, shape=(5,), rows=30):
+    x, y = classification(rows, shape)
+    model = make().double()
+    exact = dense_hessian(model, lambda m: F.cross_entropy(m(x.double()), y))
+    gauss = dense_gauss_newton(model, lambda m: m(x.double()), lambda z: F.cross_entropy(z, y))
+    return model, cut((x.double(), y), [12, 12, rows - 24]), exact, gauss
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_a_piecewise_linear_network_needs_no_probes(per_layer):
+    model, loader, exact, _ = problem(conv_net, (1, 6, 6))
+    result = trace(model, loader, rtol=0, rtol_omitted=0, per_layer=per_layer)
+    assert result.value == pytest.approx(float(exact.trace()), rel=1e-12)
+    assert (result.stderr, result.converged, result.remainder) == (0.0, True, 0.0)
+    assert result.exact == tuple(name for name, _ in model.named_parameters())
+    low, high = result.interval()
+    assert low < result.value < high < low * (1 + 1e-13)
+    assert result.note is None
+    assert result.products == 2  # C - 1 directions per row
+    parts = exact.diagonal().split([p.numel() for p in model.parameters()])
+    wanted = dict(zip(result.exact, [float(part.sum()) for part in parts], strict=True))
+    assert result.per_layer == (pytest.approx(wanted, rel=1e-11) if per_layer else {})
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_only_the_curvature_of_the_outputs_is_estimated(per_layer):
+    model, loader, exact, gauss = problem()
+    result = trace(model, loader, rtol=0.02, seed=3, max_products=20_000, per_layer=per_layer)
+    low, high = result.interval(0.999)
+    assert low <= float(exact.trace()) <= high
+    assert 0 < result.stderr <= 0.02 * result.value
+    assert result.exact == ("2.weight", "2.bias")
+    assert result.gauss_newton == pytest.approx(float(gauss.trace()), rel=1e-6)
+    assert result.remainder == pytest.approx(result.value - result.gauss_newton)
+    if per_layer:
+        assert sum(result.per_layer.values()) == pytest.approx(result.value)
+        parts = exact.diagonal().split([p.numel() for p in model.parameters()])
+        for part, value, error in zip(parts, result.layer_values, result.layer_stderr, strict=True):
+            assert abs(float(part.sum() - value)) <= 4 * float(error) + 1e-6
+
+
+def test_the_gauss_newton_trace_has_no_error_in_any_network():
+    model, loader, _, gauss = problem()
+    result = trace(model, loader, gauss_newton=True, rtol_omitted=0)
+    assert result.value == pytest.approx(float(gauss.trace()), rel=1e-12)
+    assert (result.stderr, result.remainder) == (0.0, None)
+
+
+def test_a_loss_of_pairs_is_estimated_whole_and_says_so():
+    model, loader, _, _ = problem()
+
+    def pairs(m, batch):
+        z = m(batch[0])
+        return (z @ z.T).square().sum(), 1.0
+
+    data = [loader[0]]
+    exact = dense_hessian(model, lambda m: pairs(m, data[0])[0])
+    result = trace(model, data, loss_fn=pairs, rtol=0.05, max_products=5000)
+    low, high = result.interval(0.999)
+    assert low <= float(exact.trace()) <= high
+    assert "rows" in result.note
+    assert (result.exact, result.gauss_newton, result.remainder) == ((), None, None)
+
+
+def test_a_block_of_parameters_and_a_generator_as_loader():
+    model, loader, exact, _ = problem(lambda: mlp(activation=nn.ReLU))
+    result = trace(model, iter(loader), params="2", rtol_omitted=0)
+    assert result.value == pytest.approx(float(exact.diagonal()[36:].sum()), rel=1e-12)
+    assert result.exact == ("2.weight", "2.bias")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("rtol", -1.0), ("max_products", 1), ("rtol_omitted", 1.0)]
+)
+def test_arguments_out_of_range_are_named(argument, value):
+    model, loader, _, _ = problem()
+    with pytest.raises(ValueError, match=argument):
+        trace(model, loader, **{argument: value})
+
+
+def test_the_model_comes_back_untouched():
+    model, loader, _, _ = problem(conv_net, (1, 6, 6))
+    model.train()
+    model[8].bias.grad = torch.ones(3, dtype=torch.float64)
+    before = snapshot(model)
+    trace(model, loader)
+    assert_same_state(model, before)
+
+
+def test_half_precision_models_are_measured_in_single_precision():
+    model, loader, exact, _ = problem(lambda: mlp(activation=nn.ReLU))
+    half = [(x.bfloat16(), y) for x, y in loader]
+    result = trace(model.bfloat16(), half, rtol=0.5, max_products=20)
+    assert result.value == pytest.approx(float(exact.trace()), rel=0.1)
