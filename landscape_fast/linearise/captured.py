@@ -16,7 +16,6 @@ from landscape_fast.linearise.agreement import (
 )
 from landscape_fast.linearise.capture import LossInputs
 from landscape_fast.linearise.cuts import (
-    FEWEST_ROWS,
     cut,
     parts,
     rows_at_once,
@@ -73,7 +72,10 @@ class CapturedEngine:
 
     def multiply(self, batch: Any, dots: Sequence[Tensor], index: int | None = None) -> Tangents:
         """Products with each vector, a cache-sized piece of the batch at a time."""
-        found = self._in_parts(lambda part: self._products(batch, part, index), batch, dots)
+        size = self._size("gradient", batch, len(dots[0]))
+        found = self._in_parts(
+            "gradient", size, lambda part: self._products(batch, part, index, size), dots
+        )
         if len(found) == 1:
             return found[0]
         return [
@@ -83,11 +85,16 @@ class CapturedEngine:
 
     def quadratic(self, batch: Any, dots: Sequence[Tensor], index: int | None = None) -> Tensor:
         """Quadratic forms from forward tangents, a cache-sized piece of the batch at a time."""
-        return torch.cat(self._in_parts(lambda part: self._forms(batch, part, index), batch, dots))
+        size = self._size("value", batch, len(dots[0]))
+        return torch.cat(
+            self._in_parts("value", size, lambda part: self._forms(batch, part, index, size), dots)
+        )
 
-    def _products(self, batch: Any, dots: Sequence[Tensor], index: int | None) -> Tangents:
+    def _products(
+        self, batch: Any, dots: Sequence[Tensor], index: int | None, size: int
+    ) -> Tangents:
         total: Tangents = [None] * self._parameters
-        for piece in self._prepared("gradient", batch, len(dots[0]), index):
+        for piece in self._prepared("gradient", batch, size, index):
             with torch.no_grad():
                 if piece.primals is None:
                     found = piece.program.tangents(piece.inputs, dots)
@@ -99,34 +106,39 @@ class CapturedEngine:
             ]
         return total
 
-    def _forms(self, batch: Any, dots: Sequence[Tensor], index: int | None) -> Tensor:
+    def _forms(self, batch: Any, dots: Sequence[Tensor], index: int | None, size: int) -> Tensor:
         total = torch.zeros(len(dots[0]), dtype=torch.float64, device=dots[0].device)
-        for piece in self._prepared("value", batch, len(dots[0]), index):
+        for piece in self._prepared("value", batch, size, index):
             with torch.no_grad():
                 total += quadratic_forms(piece.program, piece.inputs, dots)
         return total
 
     def _in_parts(
-        self, function: Callable[[list[Tensor]], Any], batch: Any, dots: Sequence[Tensor]
+        self, kind: Kind, size: int, function: Callable[[list[Tensor]], Any], dots: Sequence[Tensor]
     ) -> list[Any]:
-        """Results for the parts of a block that fit in memory together."""
-        lines = FEWEST_ROWS if self._cuts(batch) else (rows(batch) or 1)
+        """Results for the parts of a block that fit together, with passes of ``size`` rows."""
         while True:
-            most = vectors_at_once(self._row_elements, lines, dots[0].device)
-            size = min(most, self._most_vectors or most)
+            most = vectors_at_once(kind, size, self._row_elements, dots[0].device)
+            most = min(most, self._most_vectors or most)
             try:
-                return [function(part) for part in parts(dots, size)]
+                return [function(part) for part in parts(dots, most)]
             except torch.OutOfMemoryError:
                 # First fewer vectors at a time, then nothing kept between products.
-                used = min(size, len(dots[0]))
+                used = min(most, len(dots[0]))
                 if used == 1 and not self._residency.stop():
                     raise
                 self._most_vectors = max(1, used // 2)
 
-    def _prepared(self, kind: Kind, batch: Any, k: int, index: int | None) -> Iterator[Prepared]:
-        """Pieces of a batch with their programs; kept ones if the batch has an index."""
+    def _size(self, kind: Kind, batch: Any, vectors: int) -> int:
+        """Rows of one pass."""
         count = rows(batch) or 1
-        size = rows_at_once(kind, k, self._row_elements) if self._cuts(batch) else count
+        if not self._cuts(batch):
+            return count
+        return min(count, rows_at_once(kind, vectors, self._row_elements))
+
+    def _prepared(self, kind: Kind, batch: Any, size: int, index: int | None) -> Iterator[Prepared]:
+        """Pieces of ``size`` rows with their programs; kept ones if the batch has an index."""
+        count = rows(batch) or 1
         for number, start in enumerate(range(0, count, size)):
             key = (kind, index, size, number)
             prepared = self._residency.get(key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,8 +16,11 @@ from landscape_fast.linearise.structure import map_tensors
 # smaller pieces, a few percent slower, so as to need no more memory than a gradient.
 CACHED_ELEMENTS = {"gradient": 2**21, "value": 2**20}
 FEWEST_ROWS = 8
-# A longer block goes through in parts: wide enough to be fast, and far from the end of memory.
-WIDEST_ELEMENTS = defaultdict(lambda: 2**28, cpu=2**23)
+# Vectors of one pass: products whose primal values are kept gain from blocks that stay in cache,
+# quadratic forms share an adjoint pass. Either way far from the end of memory.
+WIDEST_ELEMENTS = {"gradient": 2**20, "value": 2**23}
+FEWEST_VECTORS = 4
+WIDEST_ON_DEVICE = 2**28
 
 
 def cut(batch: Any, part: slice) -> Any:
@@ -26,14 +28,15 @@ def cut(batch: Any, part: slice) -> Any:
     return map_tensors(lambda leaf: leaf[part] if leaf.dim() else leaf, batch)
 
 
-def vectors_at_once(row_elements: int, rows: int, device: torch.device) -> int:
-    """Vectors of one pass, for ``rows`` rows whose largest value has ``row_elements`` each."""
-    return max(1, WIDEST_ELEMENTS[device.type] // max(1, rows * row_elements))
-
-
 def rows_at_once(kind: str, vectors: int, row_elements: int) -> int:
     """Rows of one pass of a ``kind`` of program with ``vectors`` tangents per value."""
-    return max(FEWEST_ROWS, CACHED_ELEMENTS[kind] // (vectors * row_elements))
+    return max(FEWEST_ROWS, CACHED_ELEMENTS[kind] // (min(vectors, 8) * row_elements))
+
+
+def vectors_at_once(kind: str, rows: int, row_elements: int, device: torch.device) -> int:
+    """Vectors of one pass for ``rows`` rows whose largest value has ``row_elements`` each."""
+    elements = WIDEST_ELEMENTS[kind] if device.type == "cpu" else WIDEST_ON_DEVICE
+    return max(FEWEST_VECTORS, elements // max(1, rows * row_elements))
 
 
 def parts(block: Sequence[Tensor], size: int) -> Iterator[list[Tensor]]:

@@ -73,13 +73,14 @@ def test_a_long_block_goes_through_in_parts(monkeypatch):
     _, op = operator()
     v = torch.randn(7, op.shape[0], dtype=torch.float64)
     whole, forms = op(v), op.quadratic(v)
-    monkeypatch.setitem(cuts.WIDEST_ELEMENTS, "cpu", 1)
+    monkeypatch.setattr(cuts, "WIDEST_ELEMENTS", dict.fromkeys(cuts.WIDEST_ELEMENTS, 1))
+    monkeypatch.setattr(cuts, "FEWEST_VECTORS", 1)
     widths = []
     inner = captured.CapturedEngine._products
     monkeypatch.setattr(
         captured.CapturedEngine,
         "_products",
-        lambda self, b, dots, i: widths.append(len(dots[0])) or inner(self, b, dots, i),
+        lambda self, b, dots, *more: widths.append(len(dots[0])) or inner(self, b, dots, *more),
     )
     assert_relative(op(v), whole, 1e-13)
     assert_relative(op.quadratic(v), forms, 1e-13)
@@ -92,10 +93,10 @@ def test_out_of_memory_halves_the_block_then_drops_what_is_kept(monkeypatch):
     expected = op(v)
     inner = captured.CapturedEngine._products
 
-    def short_of_memory(self, batch, dots, index):
+    def short_of_memory(self, batch, dots, *more):
         if len(dots[0]) > 2 or self._residency.nbytes > 0:
             raise torch.OutOfMemoryError("no memory")
-        return inner(self, batch, dots, index)
+        return inner(self, batch, dots, *more)
 
     monkeypatch.setattr(captured.CapturedEngine, "_products", short_of_memory)
     assert_relative(op(v), expected, 1e-13)
