@@ -165,6 +165,15 @@ class Objective:
         """What the summed loss of the whole data is divided by."""
         return counts if self.divides else 1.0
 
+    def count_of_targets(self, batch: Any) -> float | None:
+        """The count of ``batch`` where class indices alone decide it; else None."""
+        if self._loss_fn is not None or type(self._criterion) not in _BY_TARGET:
+            return None
+        _, targets = self._pair(batch)
+        if not isinstance(targets, Tensor) or targets.is_floating_point():
+            return None
+        return self._count(targets, targets)
+
     def _count(self, outputs: Tensor, targets: Tensor) -> float:
         if isinstance(self._criterion, _BY_ELEMENT):
             if self._per_row:

@@ -112,3 +112,32 @@ def test_half_precision_models_are_measured_in_single_precision():
     half = [(x.bfloat16(), y) for x, y in loader]
     result = trace(model.bfloat16(), half, rtol=0.5, max_products=20)
     assert result.value == pytest.approx(float(exact.trace()), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        nn.CrossEntropyLoss(
+            weight=torch.tensor([0.2, 3.0, 1.0], dtype=torch.float64),
+            ignore_index=1,
+            label_smoothing=0.1,
+        ),
+        nn.CrossEntropyLoss(reduction="sum"),
+        nn.MSELoss(),
+    ],
+)
+def test_the_loss_divides_by_its_own_count_on_ragged_batches(criterion):
+    x, y = classification(14)
+    x = x.double()
+    y = F.one_hot(y, 3).double() if isinstance(criterion, nn.MSELoss) else y
+    model = mlp(activation=nn.ReLU).double()
+    exact = dense_hessian(model, lambda m: criterion(m(x), y))
+    result = trace(model, cut((x, y), [9, 5]), criterion=criterion, rtol_omitted=0)
+    assert result.value == pytest.approx(float(exact.trace()), rel=1e-12)
+
+
+def test_a_loss_that_is_not_finite_is_an_error():
+    model, loader, _, _ = problem()
+    loader[1][0][3, 2] = torch.nan
+    with pytest.raises(ValueError, match="loss is nan"):
+        trace(model, loader)
