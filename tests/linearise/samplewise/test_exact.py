@@ -14,7 +14,21 @@ from landscape_fast.linearise.samplewise.diagonal import summed_diagonal
 from landscape_fast.linearise.samplewise.network import SampledNetwork
 from landscape_fast.linearise.state import evaluation
 
+
+class Gate(nn.Module):
+    """Piecewise linear in every operation, and a product of two branches."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.gate, self.out = nn.Linear(5, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        return self.out(x * F.hardtanh(self.gate(x)))
+
+
 CASES = {
+    "gate": (Gate, (5,), {"gate.weight", "gate.bias", "out.weight", "out.bias"}),
     "conv-bn-relu": (conv_net, (1, 6, 6), "all"),
     "residual": (lambda: zoo.images(zoo.Residual(2), nn.MaxPool2d(2)), (1, 6, 6), "all"),
     "leaky": (lambda: zoo.vectors(nn.LeakyReLU(), nn.Linear(4, 4), nn.Hardtanh()), (5,), "all"),
