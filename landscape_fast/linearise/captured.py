@@ -16,6 +16,7 @@ from landscape_fast.linearise.agreement import (
 )
 from landscape_fast.linearise.capture import LossInputs
 from landscape_fast.linearise.cuts import (
+    VALUES,
     cut,
     parts,
     rows_at_once,
@@ -58,6 +59,7 @@ class CapturedEngine:
         self._programs = Programs(model, objective, self._inputs, self._parameters, form)
         self._separable = False
         self._row_elements = 1  # of the largest value that depends on the data
+        self._form_elements = 1  # of the same, and of a share of all of them
         self._residency = Residency(model, space.device, values_budget)
         self._most_vectors: int | None = None  # once a device has run out of memory
 
@@ -134,7 +136,8 @@ class CapturedEngine:
         count = rows(batch) or 1
         if not self._cuts(batch):
             return count
-        return min(count, rows_at_once(kind, vectors, self._row_elements))
+        elements = self._form_elements if kind == "value" else self._row_elements
+        return min(count, rows_at_once(vectors, elements))
 
     def _prepared(self, kind: Kind, batch: Any, size: int, index: int | None) -> Iterator[Prepared]:
         """Pieces of ``size`` rows with their programs; kept ones if the batch has an index."""
@@ -187,6 +190,8 @@ class CapturedEngine:
         error = max(relative_error(ours, exact), form_error(forms, dots, exact))
         self._separable = self._objective.sums_rows and self._rows_are_separate(few, leaves)
         self._row_elements = max(1, value_program.largest // (rows(few) or 1))
+        spread = value_program.total // (VALUES * (rows(few) or 1))
+        self._form_elements = max(self._row_elements, spread)
         if not error <= SEPARATE:
             return f"the captured program differs from double backward by {error:.1e} in float64"
         return None

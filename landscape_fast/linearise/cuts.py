@@ -12,15 +12,17 @@ from landscape_fast.linearise.structure import map_tensors
 
 # Elements of the largest block of tangents of one pass on a CPU, so that it stays in cache, and the
 # rows below which convolutions lose more than the cache gives. Fixed, not timed: the cut decides
-# the last bits of a sum, and the same call gives the same bits on every run. Quadratic forms take
-# smaller pieces, a few percent slower, so as to need no more memory than a gradient.
-CACHED_ELEMENTS = {"gradient": 2**21, "value": 2**20}
+# the last bits of a sum, and the same call gives the same bits on every run.
+CACHED_ELEMENTS = 2**21
 FEWEST_ROWS = 8
 # Vectors of one pass: products whose primal values are kept gain from blocks that stay in cache,
 # quadratic forms share an adjoint pass. Either way far from the end of memory.
-WIDEST_ELEMENTS = {"gradient": 2**20, "value": 2**23}
+WIDEST_ELEMENTS = {"gradient": 2**20, "value": 2**21}
 FEWEST_VECTORS = 4
 WIDEST_ON_DEVICE = 2**28
+# A network of many values takes shorter passes, as if its largest value were this part of them all:
+# then quadratic forms need no more memory than a gradient. Residual networks have about this many.
+VALUES = 16
 
 
 def cut(batch: Any, part: slice) -> Any:
@@ -28,9 +30,9 @@ def cut(batch: Any, part: slice) -> Any:
     return map_tensors(lambda leaf: leaf[part] if leaf.dim() else leaf, batch)
 
 
-def rows_at_once(kind: str, vectors: int, row_elements: int) -> int:
-    """Rows of one pass of a ``kind`` of program with ``vectors`` tangents per value."""
-    return max(FEWEST_ROWS, CACHED_ELEMENTS[kind] // (min(vectors, 8) * row_elements))
+def rows_at_once(vectors: int, row_elements: int) -> int:
+    """Rows of one pass with ``vectors`` tangents per value."""
+    return max(FEWEST_ROWS, CACHED_ELEMENTS // (min(vectors, 8) * row_elements))
 
 
 def vectors_at_once(kind: str, rows: int, row_elements: int, device: torch.device) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from landscape_fast.linearise.liveness import last_uses, moving, needed, read, wanted
-from landscape_fast.linearise.rules import FIXED, RULES, forward_mode, layers
+from landscape_fast.linearise.rules import FIXED, READS_SHAPES, RULES, forward_mode, layers
 
 # Where the mask of wanted gradients is among the arguments, and which output is its first.
 MASKED = {
@@ -21,6 +21,9 @@ MASKED = {
     torch.ops.aten.native_layer_norm_backward.default: (7, 0),
     layers.norm_backward: (8, 1),
 }
+
+
+_ALIASES = READS_SHAPES - {torch.ops.aten.add.Tensor, torch.ops.aten.sub.Tensor}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Program:
         slow: Names of the operations that only the general rule serves.
         largest: Elements of the largest value that has a tangent and depends on other inputs than
             the leading ones.
+        total: Elements of all such values together, those without memory of their own excepted.
     """
 
     def __init__(
@@ -105,6 +109,9 @@ class Program:
         self._read = {slots[node] for node in reads}
         data = moving(nodes, set(inputs[directions:]), frozenset(), {})
         self.largest = max((_elements(n) for n in calls if n in pushed and n in data), default=1)
+        self.total = sum(
+            _elements(n) for n in calls if n in pushed and n in data and n.target not in _ALIASES
+        )
         served = (operator.getitem, *RULES)
         self.slow = {str(n.target) for n in calls if n in pushed and n.target not in served}
 

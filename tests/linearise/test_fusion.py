@@ -110,7 +110,7 @@ def steps(op, kind):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fused_layers_equal_the_dense_hessian(name, monkeypatch):
-    monkeypatch.setattr(cuts, "CACHED_ELEMENTS", dict.fromkeys(cuts.CACHED_ELEMENTS, 2000))
+    monkeypatch.setattr(cuts, "CACHED_ELEMENTS", 2000)
     model = NETWORKS[name]().double().eval()
     loader = [(x.double(), y) for x, y in cut(classification(11, (1, 5, 5)), [9, 2])]
     exact = dense_hessian(model, whole(loader))
