@@ -40,9 +40,8 @@ def products_in(precision: Precision) -> Iterator[None]:
     In ``"float32"`` nothing is touched: what torch is set to holds.
     """
     token = _factors.set(torch.bfloat16 if precision == "bfloat16" else None)
-    switches: list[Any] = (
-        [torch.backends.cuda.matmul, torch.backends.cudnn.conv] if precision == "tf32" else []
-    )
+    cudnn: Any = torch.backends.cudnn
+    switches: list[Any] = [torch.backends.cuda.matmul, cudnn.conv] if precision == "tf32" else []
     before = [switch.fp32_precision for switch in switches]
     try:
         for switch in switches:
