@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from landscape_fast.linearise.gauss_newton import GGNOperator
     from landscape_fast.linearise.operators import HessianOperator
     from landscape_fast.metrics.connectivity import connectivity
+    from landscape_fast.metrics.density import spectral_density
     from landscape_fast.metrics.diagonal import diagonal
     from landscape_fast.metrics.distance import l2_distance
     from landscape_fast.metrics.quality import quality
-    from landscape_fast.metrics.sharpness import spectral_density, top_eigs
+    from landscape_fast.metrics.sharpness import top_eigs
     from landscape_fast.metrics.similarity import cka
     from landscape_fast.metrics.trace import trace
     from landscape_fast.results import (
@@ -67,7 +68,7 @@ _HOMES = {
     "diagonal": "metrics.diagonal",
     "l2_distance": "metrics.distance",
     "quality": "metrics.quality",
-    "spectral_density": "metrics.sharpness",
+    "spectral_density": "metrics.density",
     "top_eigs": "metrics.sharpness",
     "trace": "metrics.trace",
 }

@@ -1,0 +1,24 @@
+"""What a measurement returns: the value, the evidence for it, and nothing else.
+
+Every class is a frozen dataclass. Counts mean the same everywhere: ``products`` is the number of
+vectors that went through the operator, ``samples`` the number of data rows the answer is about.
+"""
+
+from landscape_fast.results.convergence import NotConverged
+from landscape_fast.results.density import SpectralDensity
+from landscape_fast.results.diagonal import Diagonal
+from landscape_fast.results.eigenpairs import Eigenpairs
+from landscape_fast.results.models import Connectivity, Quality, Similarity, Training
+from landscape_fast.results.trace import Trace
+
+__all__ = [
+    "Connectivity",
+    "Diagonal",
+    "Eigenpairs",
+    "NotConverged",
+    "Quality",
+    "Similarity",
+    "SpectralDensity",
+    "Trace",
+    "Training",
+]

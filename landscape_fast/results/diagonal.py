@@ -1,0 +1,46 @@
+"""A diagonal, what of it is exact, and the errors of the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Self
+
+from torch import Tensor
+
+from landscape_fast.results.convergence import NotConverged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagonal:
+    """Diagonal of the Hessian or of the Gauss-Newton matrix."""
+
+    values: Tensor  # (n,) float64 on the CPU, in parameter order
+    stderr: Tensor  # (n,) float64, 0 where exact
+    names: tuple[str, ...]  # of the parameters
+    shapes: tuple[tuple[int, ...], ...]  # theirs
+    exact: tuple[str, ...]  # parameters whose entries have no standard error
+    omitted: float  # share of the output curvature left out of the exact part
+    converged: bool  # norm of `stderr` is at most max(rtol * norm of `values`, atol)
+    products: int
+    samples: int
+    note: str | None = None  # why nothing is exact; None if something could be
+
+    def named(self) -> dict[str, Tensor]:
+        """The entries by parameter, each in its parameter's shape."""
+        out, start = {}, 0
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            stop = start + prod(shape)
+            out[name] = self.values[start:stop].reshape(shape)
+            start = stop
+        return out
+
+    def require(self) -> Self:
+        """Return ``self`` if converged, else raise :class:`NotConverged`."""
+        if not self.converged:
+            raise NotConverged(
+                self,
+                f"the diagonal has standard errors of norm {float(self.stderr.norm()):.2e} after "
+                f"{self.products} products; raise max_products or rtol",
+            )
+        return self

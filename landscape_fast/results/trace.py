@@ -1,0 +1,61 @@
+"""A trace, what of it is exact, and the error of the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from torch import Tensor
+
+from landscape_fast.results.convergence import NotConverged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """A trace: an exact part, and the mean of independent unbiased draws for the rest."""
+
+    value: float
+    stderr: float  # standard error of `value`; 0 if all is exact, nan for a single draw
+    draws: Tensor  # (r,) float64, independent unbiased estimates whose mean is `value`
+    converged: bool  # stderr is at most max(rtol * |value|, atol)
+    products: int
+    samples: int
+    precision: str | None = None  # of the products; None where the operator does not say
+    gauss_newton: float | None = None  # exact trace of the Gauss-Newton matrix G, where known
+    remainder: float | None = None  # trace of H - G, `value` less `gauss_newton`
+    exact: tuple[str, ...] = ()  # parameters whose block has no standard error
+    omitted: float = 0.0  # share of the output curvature left out of `gauss_newton`
+    rounding: float = 0.0  # allowance for rounding and what was left out of the exact part
+    note: str | None = None  # why nothing is exact; None if something could be
+    layer_names: tuple[str, ...] = ()  # (p) parameters, if asked for
+    layer_values: Tensor | None = None  # (p,) float64, traces of their blocks
+    layer_stderr: Tensor | None = None  # (p,) float64
+
+    @property
+    def per_layer(self) -> dict[str, float]:
+        """Trace of every parameter's block, by name; empty if it was not asked for."""
+        values = [] if self.layer_values is None else self.layer_values.tolist()
+        return dict(zip(self.layer_names, values, strict=True))
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Confidence interval of the given ``level`` from Student's t on the draws.
+
+        Wider by ``rounding`` on both sides.
+        """
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level must lie between 0 and 1, got {level}")
+        from scipy.stats import t as student
+
+        half = float(student.ppf(0.5 + level / 2.0, max(len(self.draws) - 1, 1))) * self.stderr
+        half += self.rounding
+        return self.value - half, self.value + half
+
+    def require(self) -> Self:
+        """Return ``self`` if converged, else raise :class:`NotConverged`."""
+        if not self.converged:
+            raise NotConverged(
+                self,
+                f"trace {self.value:.6g} has standard error {self.stderr:.2e} after "
+                f"{self.products} products; raise max_products or rtol",
+            )
+        return self
