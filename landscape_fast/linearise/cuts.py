@@ -14,11 +14,11 @@ from landscape_fast.linearise.structure import map_tensors
 # rows below which convolutions lose more than the cache gives. Fixed, not timed: the cut decides
 # the last bits of a sum, and the same call gives the same bits on every run.
 CACHED_ELEMENTS = 2**21
-FEWEST_ROWS = 8
+FEWEST_ROWS = 16
 # Vectors of one pass: products whose primal values are kept gain from blocks that stay in cache,
 # quadratic forms share an adjoint pass. Either way far from the end of memory.
 WIDEST_ELEMENTS = {"gradient": 2**20, "value": 2**21}
-FEWEST_VECTORS = 4
+FEWEST_VECTORS = 2
 WIDEST_ON_DEVICE = 2**28
 # A network of many values takes shorter passes, as if its largest value were this part of them all:
 # then quadratic forms need no more memory than a gradient. Residual networks have about this many.
