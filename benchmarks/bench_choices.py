@@ -1,0 +1,99 @@
+"""What single decisions of the engine are worth: each against the same work without it.
+
+Answers are held together before the clock starts; ``extra_info["ratios"]`` has the paired ratios,
+with the decision over without it (pairing.py), and ``error`` where a decision costs digits.
+
+``python benchmarks/choices_table.py RESULTS.json`` makes the table of docs/engine.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from bench_hvp import BATCH, PROBLEMS
+from pairing import ratios
+from torch import Tensor
+
+from landscape_fast import HessianOperator
+from landscape_fast.linearise.rules import RULES, convolution
+
+aten = torch.ops.aten
+ROUNDS = 15
+
+
+def record(
+    benchmark, ours: Callable[[], object], rival: Callable[[], object], error: float
+) -> None:
+    """Store the ratio of ``ours`` to ``rival``, and what the answers differ by."""
+    benchmark.extra_info.update(
+        ratios=ratios(ours, {"without": rival}, rounds=ROUNDS),
+        error=error,
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )
+    benchmark.pedantic(ours, rounds=3)
+
+
+def problem(name: str) -> tuple[torch.nn.Module, list[tuple[Tensor, Tensor]]]:
+    make, shape = PROBLEMS[name]
+    torch.manual_seed(0)
+    return make().eval(), [(torch.randn(BATCH, *shape), torch.randint(10, (BATCH,)))]
+
+
+@pytest.mark.parametrize("vectors", [1, 8])
+def test_primal_values_kept_between_products(benchmark, vectors):
+    model, data = problem("resnet18 width 8")
+    kept = HessianOperator(model, data, engine="captured")
+    anew = HessianOperator(model, data, engine="captured", values_budget=0)
+    v = torch.randn(vectors, kept.shape[0])
+    assert torch.equal(kept(v), anew(v))
+    record(benchmark, lambda: kept(v), lambda: anew(v), 0.0)
+
+
+@pytest.mark.parametrize("network", ["resnet18 width 8", "mlp", "encoder"])
+def test_bfloat16_factors(benchmark, network):
+    model, data = problem(network)
+    plain = HessianOperator(model, data, engine="captured")
+    rounded = HessianOperator(model, data, engine="captured", precision="bfloat16")
+    v = torch.randn(8, plain.shape[0])
+    error = float((rounded(v) - plain(v)).norm() / plain(v).norm())
+    assert error < 0.02
+    record(benchmark, lambda: rounded(v), lambda: plain(v), error)
+
+
+# What moves in the backward pass of a 3 x 3 convolution, and which gradient is asked for.
+NARROW = {
+    "gradient in the input, by the incoming gradient": (0, [True, False, False]),
+    "gradient in the input, by the kernel": (2, [True, False, False]),
+    "gradient in the kernel, by the input": (1, [False, True, False]),
+}
+
+
+@pytest.mark.parametrize("channels", [8])
+@pytest.mark.parametrize("what", NARROW)
+def test_narrow_convolutions(benchmark, monkeypatch, channels, what):
+    place, mask = NARROW[what]
+    k, rows = 8, 32
+    x, delta = torch.randn(2, rows, channels, 32, 32)
+    weight = torch.randn(channels, channels, 3, 3)
+    args = (delta, x, weight, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask)
+    dots: list[Tensor | None] = [None] * len(args)
+    # The probe axis before the channels, as blocks come.
+    images = torch.randn(rows, k, channels, 32, 32).transpose(0, 1)
+    dots[place] = torch.randn(k, *weight.shape) if place == 2 else images
+    rule = RULES[aten.convolution_backward.default]
+
+    def ours() -> Tensor:
+        return rule(args, dots, None)[mask.index(True)]
+
+    def folded() -> Tensor:
+        with monkeypatch.context() as patch:
+            patch.setattr(convolution, "NARROW", 0)
+            return ours()
+
+    one, other = ours(), folded()
+    error = float((one - other).norm() / other.norm())
+    assert error < 1e-5
+    record(benchmark, ours, folded, error)
