@@ -44,10 +44,15 @@ def capture_with_outputs(
 def capture_pullback(
     inputs: LossInputs, objective: Objective, batch: Any, directions: int, dtype: torch.dtype | None
 ) -> fx.GraphModule:
-    """Trace the gradient, marked at the slopes of the loss in the outputs.
+    """Trace the gradient, marked at the outputs of the network and at the loss's slopes in them.
 
     What follows the slopes is their pullback to the parameters. What the caller detached is marked
     behind them: a trace of a gradient has detached values of its own, which do move.
+
+    Returns:
+        Placeholders for every input. Outputs: the network's, as many slopes (``meta["outputs"]``
+        says how many), what the caller detached, and one gradient per parameter, None where the
+        loss ignores it.
 
     Raises:
         ValueError: The loss cannot be cut.
@@ -64,16 +69,11 @@ def capture_pullback(
         slopes = torch.autograd.grad(loss, outputs, retain_graph=True)
         number = len(slopes)
         gradients = torch.autograd.grad(outputs, values[:directions], slopes, allow_unused=True)
-        return (*slopes, *run.stopped, *gradients)
+        return (*outputs, *slopes, *run.stopped, *gradients)
 
     traced = trace(pullback, inputs, batch, directions, dtype)
-    traced.meta["slopes"] = number
+    traced.meta["outputs"] = number
     return traced
-
-
-def run(traced: fx.GraphModule, values: list[Tensor]) -> Any:
-    """Outputs of a trace, with the autograd graph of its calls."""
-    return fx.Interpreter(traced).run(*values, enable_io_processing=False)
 
 
 class _Replay(fx.Interpreter):
@@ -106,8 +106,8 @@ def frozen_before(traced: fx.GraphModule, marked: list[fx.Node]) -> dict[fx.Node
     on the tangents of the slopes, ``A J v``, with the Jacobian held fixed. What the caller detached
     is a constant everywhere.
     """
-    number = traced.meta["slopes"]
-    slopes, stopped = set(marked[:number]), set(marked[number:])
+    number = traced.meta["outputs"]
+    slopes, stopped = set(marked[number : 2 * number]), set(marked[2 * number :])
     behind = set(slopes)
     frozen: dict[fx.Node, set[fx.Node]] = {}
     for node in traced.graph.nodes:

@@ -41,7 +41,7 @@ def find_layouts(
     moves tells where its rows lie, whatever the operations were.
 
     Args:
-        traced: From :func:`capture_network_pullback`, for ``rows`` rows.
+        traced: From :func:`with_free_slope`, for ``rows`` rows.
         inputs: One value per input of the loss, float64.
         first: Of the inputs that is part of the batch.
         rows: At least 2; all different.

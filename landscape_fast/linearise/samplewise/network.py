@@ -11,8 +11,9 @@ from torch import Tensor, fx, nn
 
 from landscape_fast.linearise.agreement import relative_error, spread_rows
 from landscape_fast.linearise.capture import LossInputs
-from landscape_fast.linearise.capture_outputs import capture_with_outputs
+from landscape_fast.linearise.capture_outputs import capture_pullback, capture_with_outputs
 from landscape_fast.linearise.cuts import cut
+from landscape_fast.linearise.fusion import fuse
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.program import Program
@@ -23,8 +24,8 @@ from landscape_fast.linearise.samplewise.factors import Factors, factors_of
 from landscape_fast.linearise.samplewise.layouts import find_layouts
 from landscape_fast.linearise.samplewise.pullback import (
     PullbackProgram,
-    capture_network_pullback,
     producers_of,
+    with_free_slope,
 )
 from landscape_fast.linearise.second_derivative import twice_differentiable
 from landscape_fast.linearise.structure import constants, map_tensors, rows
@@ -48,7 +49,8 @@ class SampledNetwork:
         fast: Indices of parameters whose squares have a rule; the others go row by row.
 
     Raises:
-        ValueError: The loss cannot be cut, couples rows, or is not what a trace of it computes.
+        ValueError: The loss cannot be cut, couples rows, has several outputs, or is not what a
+            trace of it computes.
         Exception: As :func:`capture_gradient`.
     """
 
@@ -77,12 +79,12 @@ class SampledNetwork:
         count = rows(few) or 0
         values = self._inputs.gather(few, torch.float64)
         first = len(self._inputs.names)
-        value = capture_with_outputs(self._inputs, self._objective, few, self._count, torch.float64)
-        end = next(node for node in value.graph.nodes if node.op == "output")
-        self.exact = exact_parameters(value, end.args[0][0], self._count)
         if count < 2:
             raise ValueError("a batch of one row does not show which values belong to a row")
         traced = self._traced(few, torch.float64)
+        value = capture_with_outputs(self._inputs, self._objective, few, self._count, torch.float64)
+        end = next(node for node in value.graph.nodes if node.op == "output")
+        self.exact = exact_parameters(value, end.args[0][0], self._count)
         self._layouts, self.layout = find_layouts(traced, values, first, count)
         self._require_gradient(few, values)
         producers = producers_of(traced, self._layouts)
@@ -196,9 +198,8 @@ class SampledNetwork:
         traced = None if key is None else _shared.get(key)
         if traced is None:
             with twice_differentiable(self._model):
-                traced = capture_network_pullback(
-                    self._inputs, self._objective, batch, self._count, dtype
-                )
+                traced = capture_pullback(self._inputs, self._objective, batch, self._count, dtype)
+            traced = with_free_slope(fuse(traced, convolutions=True), self._count)
             if key is not None and not any(n.op == "get_attr" for n in traced.graph.nodes):
                 _shared[key] = traced
                 while len(_shared) > KEPT:

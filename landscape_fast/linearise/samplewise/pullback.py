@@ -9,11 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from landscape_fast.linearise.capture import LossInputs, trace
-from landscape_fast.linearise.capture_outputs import capture_with_outputs, run
-from landscape_fast.linearise.fusion import fuse
+from landscape_fast.linearise.capture_outputs import unmarked
 from landscape_fast.linearise.liveness import moving, needed, read
-from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.program import MASKED, filled, push, tangent_of, templated
 from landscape_fast.linearise.rules import FIXED, layers
 from landscape_fast.linearise.rules.linear import fold_rows, unfold_rows
@@ -42,37 +39,30 @@ _MOVES = frozenset(
 )
 
 
-def capture_network_pullback(
-    inputs: LossInputs, objective: Objective, batch: Any, directions: int, dtype: torch.dtype | None
-) -> fx.GraphModule:
-    """Trace outputs and pullback of the network that a loss is made of.
+def with_free_slope(traced: fx.GraphModule, gradients: int) -> fx.GraphModule:
+    """Make the slope in the outputs an input of a trace, in place.
+
+    Args:
+        traced: From :func:`capture_pullback`.
+        gradients: How many it returns.
 
     Returns:
         Placeholders: the slope in the outputs, then every input. Outputs: the network's, then one
         gradient per selected parameter, linear in the slope; None where there is none.
 
     Raises:
-        ValueError: The loss cannot be cut.
-        Exception: As :func:`capture_gradient`.
+        ValueError: The network has several outputs.
     """
-    value = capture_with_outputs(inputs, objective, batch, directions, dtype)
-
-    def pullback(values: list[Tensor]) -> tuple[Tensor | None, ...]:
-        outputs, loss = run(value, values)
-        (slope,) = torch.autograd.grad(loss, outputs, retain_graph=True)
-        leaves = values[:directions]
-        gradients = torch.autograd.grad(outputs, leaves, slope, allow_unused=True)
-        return (outputs, slope, *gradients)
-
-    traced = trace(pullback, inputs, batch, directions, dtype)
-    fuse(traced, convolutions=True)
+    number = traced.meta["outputs"]
+    if number != 1:
+        raise ValueError(f"the network has {number} outputs, and per-sample gradients need one")
+    outputs, slope, *_ = unmarked(traced, gradients)
     graph = traced.graph
     end = next(node for node in graph.nodes if node.op == "output")
-    outputs, slope, *gradients = end.args[0]
     with graph.inserting_before(next(iter(graph.nodes))):
         free = graph.placeholder("free_slope")
     free.meta["val"] = slope.meta["val"]
-    end.args = ((outputs, *gradients),)
+    end.args = ((outputs, *end.args[0]),)
     slope.replace_all_uses_with(free)
     graph.eliminate_dead_code()
     traced.recompile()
@@ -146,7 +136,7 @@ class PullbackProgram:
     """Sums over samples and cotangents of squared per-sample gradients.
 
     Args:
-        traced: From :func:`capture_network_pullback`.
+        traced: From :func:`with_free_slope`.
         layouts: By name of a value that depends on the rows: where these lie in it.
         wanted: Indices of the parameters whose squares are wanted; all have a producer.
     """
