@@ -14,6 +14,7 @@ from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.second_derivative import Tangents, custom_functions, double_backward
 from landscape_fast.linearise.structure import map_tensors, rows
 
+SEPARATE = 1e-10  # relative rounding allowed in float64 where two ways of computing must agree
 SETTLED = 0.01  # relative difference of two difference quotients that have found a derivative
 
 

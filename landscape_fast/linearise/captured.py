@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.linearise.agreement import (
+    SEPARATE,
     derivative_error,
     form_error,
     relative_error,
@@ -35,8 +36,6 @@ from landscape_fast.linearise.second_derivative import (
     twice_differentiable,
 )
 from landscape_fast.linearise.structure import rows, tensors
-
-SEPARATE = 1e-10  # relative rounding allowed in float64 where two ways of computing must agree
 
 
 class CapturedEngine:

@@ -15,7 +15,7 @@ from landscape_fast.linearise.liveness import last_uses, moving, needed, read, w
 from landscape_fast.linearise.rules import FIXED, READS_SHAPES, RULES, forward_mode, layers
 
 # Where the mask of wanted gradients is among the arguments, and which output is its first.
-MASKED = {
+_MASKED = {
     torch.ops.aten.convolution_backward.default: (10, 0),
     torch.ops.aten.native_batch_norm_backward.default: (9, 0),
     torch.ops.aten.native_layer_norm_backward.default: (7, 0),
@@ -99,8 +99,12 @@ class Program:
                 slot=slots[node],
                 pushed=node in pushed,
                 dots=[templated(item, slots, muted.get(node)) for item in args],
-                computed=_trimmed(node, args, slots, computed),
-                stub=None if node in reads else _stub(node.meta.get("val")),
+                computed=(
+                    [templated(item, slots) for item in trimmed(node, args, computed)]
+                    if node in computed
+                    else None
+                ),
+                stub=None if node in reads else stub(node.meta.get("val")),
                 dead=tuple(slots[other] for other in dead[node]),
             )
             for node in calls
@@ -199,27 +203,23 @@ def push(target: Any, args: list[Any], kwargs: dict[str, Any], dots: list[Any], 
     return forward_mode(target, args, kwargs, dots) if result is NotImplemented else result
 
 
-def _trimmed(
-    node: fx.Node, args: list[Any], slots: dict[fx.Node, int], computed: set[fx.Node]
-) -> list[Any] | None:
-    """Arguments that compute just the outputs of ``node`` that are needed."""
-    if node not in computed:
-        return None
-    if node.target in MASKED:
-        position, offset = MASKED[node.target]
-        used = {user.args[1] for user in node.users if user in computed}
-        mask = [on and index + offset in used for index, on in enumerate(args[position])]
-        args = [*args[:position], mask, *args[position + 1 :]]
-    return [templated(item, slots) for item in args]
+def trimmed(node: fx.Node, args: list[Any], used: set[fx.Node]) -> list[Any]:
+    """Arguments that ask an operation for those of its outputs alone that are in ``used``."""
+    if node.target not in _MASKED:
+        return args
+    position, offset = _MASKED[node.target]
+    items = {user.args[1] for user in node.users if user in used}
+    mask = [bool(on) and index + offset in items for index, on in enumerate(args[position])]
+    return [*args[:position], mask, *args[position + 1 :]]
 
 
-def _stub(value: Any) -> Any:
+def stub(value: Any, filler: float = math.nan) -> Any:
     """What has the shape of a value and no memory; not a number, so that a use of it shows."""
     if isinstance(value, Tensor):
-        filler = math.nan if value.is_floating_point() or value.is_complex() else 0
-        single = torch.full((), filler, dtype=value.dtype, device=value.device)
+        number = filler if value.is_floating_point() or value.is_complex() else 0
+        single = torch.full((), number, dtype=value.dtype, device=value.device)
         return single.expand(value.shape)
-    return tuple(map(_stub, value)) if isinstance(value, list | tuple) else value
+    return tuple(stub(item, filler) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _elements(node: fx.Node) -> int:

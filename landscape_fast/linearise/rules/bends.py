@@ -11,8 +11,8 @@ from torch import Tensor
 from landscape_fast.linearise.rules.curvature import (
     CURVATURES,
     Curvature,
-    _inner,
     elementwise,
+    inner_products,
     normal_terms,
 )
 from landscape_fast.linearise.rules.errors import LOSSES
@@ -56,10 +56,10 @@ def _group_norm(
         part.reshape(-1, batch, channels, pixels)
         for part in normal_terms(block, normal, inverse[..., None], 1)
     )
-    total = _inner(bend, adjoint if weight is None else adjoint * weight[:, None])
+    total = inner_products(bend, adjoint if weight is None else adjoint * weight[:, None])
     if dots[1] is None:
         return total
-    return total + 2 * _inner(slope * dots[1][:, None, :, None], adjoint)
+    return total + 2 * inner_products(slope * dots[1][:, None, :, None], adjoint)
 
 
 @_term(aten._prelu_kernel.default)
@@ -67,7 +67,7 @@ def _prelu(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tenso
     if dots[0] is None or dots[1] is None:
         return None
     change = dots[0] * broadcast(dots[1], out.dim())
-    return 2 * _inner(change, torch.where(args[0] > 0, 0.0, adjoint))
+    return 2 * inner_products(change, torch.where(args[0] > 0, 0.0, adjoint))
 
 
 @_term(aten.log_sigmoid_forward.default)
@@ -75,7 +75,7 @@ def _log_sigmoid(
     args: Sequence[Any], dots: Sequence[Any], out: Any, adjoint: Tensor
 ) -> Tensor | None:
     p = torch.sigmoid(args[0])
-    return -_inner(dots[0].square(), p * (1 - p) * adjoint)
+    return -inner_products(dots[0].square(), p * (1 - p) * adjoint)
 
 
 @_term(aten.logsumexp.default)
@@ -84,7 +84,7 @@ def _log_sum(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Ten
     over, kept = reduced(args, 1)
     p = (x - spread_over(out, x, over, kept)).exp()
     mean = (dots[0] * p).sum(behind(over, x), keepdim=True)
-    return _inner((dots[0] - mean).square() * p, spread_over(adjoint, x, over, kept))
+    return inner_products((dots[0] - mean).square() * p, spread_over(adjoint, x, over, kept))
 
 
 @_term(aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.norm.Scalar)
@@ -96,4 +96,4 @@ def _vector_norm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint:
     norm, adjoint = (spread_over(part, x, over, kept) for part in (out, adjoint))
     unit = direction(x, norm)
     along = (dots[0] * unit).sum(behind(over, x), keepdim=True)
-    return _inner((dots[0] - along * unit).square(), direction(adjoint, norm))
+    return inner_products((dots[0] - along * unit).square(), direction(adjoint, norm))

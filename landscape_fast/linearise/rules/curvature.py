@@ -58,7 +58,7 @@ def _curvature(*operations: Any) -> Callable[[Curvature], Curvature]:
     return register
 
 
-def _inner(block: Tensor, other: Tensor) -> Tensor:
+def inner_products(block: Tensor, other: Tensor) -> Tensor:
     """Sum over all but the probe axis of ``block * other``: (K,) float64.
 
     An adjoint of complex values is the conjugate of their derivative, in autograd's convention.
@@ -82,7 +82,7 @@ def _product(
     if dots[0] is None or dots[1] is None:
         return None
     first, second = (broadcast(dot, out.dim()) for dot in dots[:2])
-    return 2 * _inner(first * second, adjoint)
+    return 2 * inner_products(first * second, adjoint)
 
 
 @_curvature(aten.mm.default)
@@ -90,13 +90,13 @@ def _mm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) 
     if dots[0] is None or dots[1] is None:
         return None
     if adjoint.is_complex():
-        return 2 * _inner(dots[0] @ dots[1], adjoint)
+        return 2 * inner_products(dots[0] @ dots[1], adjoint)
     # <adjoint, a'_k b'_k> = <a'_k^T adjoint, b'_k>, in the orientation that b' has in memory.
     first, second = dots[:2]
     repeated = adjoint.expand(len(first), *adjoint.shape)
     if second[0].is_contiguous():
-        return 2 * _inner(second, torch.bmm(first.transpose(1, 2), repeated))
-    return 2 * _inner(second.transpose(1, 2), torch.bmm(repeated.transpose(1, 2), first))
+        return 2 * inner_products(second, torch.bmm(first.transpose(1, 2), repeated))
+    return 2 * inner_products(second.transpose(1, 2), torch.bmm(repeated.transpose(1, 2), first))
 
 
 @_curvature(aten.addmm.default)
@@ -108,7 +108,7 @@ def _addmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tenso
 def _bmm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Tensor | None:
     if dots[0] is None or dots[1] is None:
         return None
-    return 2 * _inner(torch.matmul(dots[0], dots[1]), adjoint)
+    return 2 * inner_products(torch.matmul(dots[0], dots[1]), adjoint)
 
 
 @_curvature(aten.convolution.default)
@@ -122,14 +122,14 @@ def _convolution(
     if geometry[3] or geometry[5] > 1 or adjoint.is_complex():
         pairs = zip(dots[0], dots[1], strict=True)
         images = [aten.convolution.default(one, w, None, *geometry) for one, w in pairs]
-        return 2 * _inner(torch.stack(images), adjoint)
+        return 2 * inner_products(torch.stack(images), adjoint)
     # One gradient of a convolution in its weights, K folded into the input channels.
     outputs, inputs, *window = weight.shape
     like = weight.new_empty(()).expand(outputs, k * inputs, *window)
     gradient = aten.convolution_backward.default(
         adjoint, dots[0].transpose(0, 1).flatten(1, 2), like, None, *geometry, [False, True, False]
     )[1]
-    return 2 * _inner(dots[1], gradient.unflatten(1, (k, inputs)).transpose(0, 1))
+    return 2 * inner_products(dots[1], gradient.unflatten(1, (k, inputs)).transpose(0, 1))
 
 
 @_curvature(aten.native_batch_norm.default)
@@ -142,7 +142,7 @@ def _batch_norm(
     if dots[0] is None or dots[1] is None:
         return None
     over = [1, *range(3, dots[0].dim())]
-    return 2 * _inner((dots[0] * adjoint).sum(over) * (var + eps).rsqrt(), dots[1])
+    return 2 * inner_products((dots[0] * adjoint).sum(over) * (var + eps).rsqrt(), dots[1])
 
 
 @_curvature(norm)
@@ -155,7 +155,7 @@ def _norm(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor
         rows = channel_sums(dots[0], masked)
     else:
         rows = (dots[0] * masked).sum([1, *range(3, dots[0].dim())])
-    return 2 * _inner(rows * (var + eps).rsqrt(), dots[1])
+    return 2 * inner_products(rows * (var + eps).rsqrt(), dots[1])
 
 
 @_curvature(aten.native_layer_norm.default)
@@ -168,8 +168,10 @@ def _layer_norm(
         return None
     normal = (x - mean) * inverse
     slope, bend = normal_terms(dots[0], normal, inverse, len(shape))
-    total = _inner(bend, adjoint if weight is None else adjoint * weight)
-    return total if dots[2] is None else total + 2 * _inner(slope * under(dots[2], x), adjoint)
+    total = inner_products(bend, adjoint if weight is None else adjoint * weight)
+    return (
+        total if dots[2] is None else total + 2 * inner_products(slope * under(dots[2], x), adjoint)
+    )
 
 
 def normal_terms(dot: Tensor, normal: Tensor, inverse: Tensor, dims: int) -> tuple[Tensor, Tensor]:
@@ -183,7 +185,9 @@ def normal_terms(dot: Tensor, normal: Tensor, inverse: Tensor, dims: int) -> tup
 
 @_curvature(aten._log_softmax.default)
 def _log_softmax(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Tensor) -> Tensor:
-    return -_inner(_variance(dots[0], out.exp(), args[1]), adjoint.sum(args[1], keepdim=True))
+    return -inner_products(
+        _variance(dots[0], out.exp(), args[1]), adjoint.sum(args[1], keepdim=True)
+    )
 
 
 @_curvature(aten._softmax.default, aten._safe_softmax.default)
@@ -191,7 +195,7 @@ def _softmax(args: Sequence[Any], dots: Sequence[Any], out: Tensor, adjoint: Ten
     dim = args[1] if args[1] < 0 else args[1] + 1
     centred = dots[0] - (dots[0] * out).sum(dim, keepdim=True)
     spread = centred.square()
-    return _inner(out * (spread - (out * spread).sum(dim, keepdim=True)), adjoint)
+    return inner_products(out * (spread - (out * spread).sum(dim, keepdim=True)), adjoint)
 
 
 def _variance(block: Tensor, p: Tensor, dim: int) -> Tensor:
@@ -227,7 +231,7 @@ def elementwise(operation: Callable[..., Any]) -> Curvature:
         total = torch.zeros(len(blocks[0]), dtype=torch.float64, device=out.device)
         for row, first in zip(bends, blocks, strict=True):
             for bend, second in zip(row, blocks, strict=True):
-                total = total + _inner(first * second, bend * adjoint)
+                total = total + inner_products(first * second, bend * adjoint)
         return total
 
     return term
@@ -261,4 +265,4 @@ def second_forward_mode(
 
         return torch.func.jvp(slope, tuple(args[i].contiguous() for i in active), directions)[1]
 
-    return _inner(torch.func.vmap(bend)(*(dots[i] for i in active)), adjoint)
+    return inner_products(torch.func.vmap(bend)(*(dots[i] for i in active)), adjoint)

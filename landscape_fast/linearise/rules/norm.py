@@ -18,7 +18,7 @@ from landscape_fast.linearise.rules.registry import Tangent, added, rule
 aten = torch.ops.aten
 
 
-def _channels(vector: Tensor, dims: int) -> Tensor:
+def over_channels(vector: Tensor, dims: int) -> Tensor:
     """(..., C) to (..., C, 1, 1): a vector per channel against (B, C, H, W)."""
     return vector.reshape(*vector.shape, *(1,) * (dims - 2))
 
@@ -31,12 +31,12 @@ def _batch_norm(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     dims = x.dim()
     scale = (var + eps).rsqrt()
     gain = scale if weight is None else scale * weight
-    total = None if dots[0] is None else dots[0] * _channels(gain, dims)
+    total = None if dots[0] is None else dots[0] * over_channels(gain, dims)
     if dots[1] is not None:
-        normal = (x - _channels(mean, dims)) * _channels(scale, dims)
-        total = _addcmul(total, normal, _channels(dots[1], dims)[:, None])
+        normal = (x - over_channels(mean, dims)) * over_channels(scale, dims)
+        total = _addcmul(total, normal, over_channels(dots[1], dims)[:, None])
     if dots[2] is not None:
-        shift = _channels(dots[2], dims)[:, None]
+        shift = over_channels(dots[2], dims)[:, None]
         total = shift.expand(-1, *x.shape) if total is None else total.add_(shift)
     return total, None, None
 
@@ -58,12 +58,12 @@ def _batch_norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> 
     over = [1, *range(3, dims + 1)]
     input_dot = weight_dot = bias_dot = None
     if mask[0]:
-        input_dot = None if dots[0] is None else dots[0] * _channels(gain, dims)
+        input_dot = None if dots[0] is None else dots[0] * over_channels(gain, dims)
         if dots[2] is not None:
-            input_dot = _addcmul(input_dot, delta, _channels(dots[2] * scale, dims)[:, None])
+            input_dot = _addcmul(input_dot, delta, over_channels(dots[2] * scale, dims)[:, None])
     if mask[1]:
         if dots[0] is not None:
-            normal = (x - _channels(mean, dims)) * _channels(scale, dims)
+            normal = (x - over_channels(mean, dims)) * over_channels(scale, dims)
             weight_dot = (dots[0] * normal).sum(over)
         if dots[1] is not None:
             weight_dot = added(weight_dot, (dots[1] * delta).sum(over) * scale)

@@ -16,7 +16,7 @@ from landscape_fast.linearise.structure import map_tensors, tensors
 
 OMITTED = 1e-7  # share of the output curvature that may be left out
 POOL_BYTES = 2**28  # of batches whose rows are sorted together
-CACHED_ELEMENTS = 2**19  # of the largest value of one cotangent of all rows of a pass
+PASS_ELEMENTS = 2**19  # of the largest value of one cotangent of all rows of a pass
 WIDEST_ELEMENTS = 2**22  # of the largest block of cotangents
 
 
@@ -86,7 +86,7 @@ def _add(
     order = order[: int((counts > 0).sum())]
     if network.fast:
         per_row = network.row_elements(data)
-        size = min(max(8, CACHED_ELEMENTS // per_row), len(counts))
+        size = min(max(8, PASS_ELEMENTS // per_row), len(counts))
         at_once = max(1, WIDEST_ELEMENTS // (size * per_row))
         template = _rows(data, torch.arange(size, device=counts.device))
         shape = network.output_shape(template)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from landscape_fast.linearise.agreement import relative_error, spread_rows
+from landscape_fast.linearise.agreement import SEPARATE, relative_error, spread_rows
 from landscape_fast.linearise.capture import LossInputs
 from landscape_fast.linearise.capture_outputs import capture_pullback, capture_with_outputs
 from landscape_fast.linearise.cuts import cut
@@ -30,7 +30,6 @@ from landscape_fast.linearise.samplewise.pullback import (
 from landscape_fast.linearise.second_derivative import twice_differentiable
 from landscape_fast.linearise.structure import constants, map_tensors, rows
 
-SEPARATE = 1e-10  # relative rounding allowed in float64 where two ways of computing must agree
 KEPT = 64  # traces shared between models of one structure
 _shared: OrderedDict[Hashable, fx.GraphModule] = OrderedDict()
 

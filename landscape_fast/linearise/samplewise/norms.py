@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape_fast.linearise.rules.norm import over_channels
+
 
 def masked(args: Sequence[Any], dots: Sequence[Any]) -> Tensor:
     """The sum of incoming blocks behind the relu's mask, in memory [B, K, C, ...]."""
@@ -27,11 +29,6 @@ def pushed(args: Sequence[Any], block: Tensor) -> tuple[Any, ...]:
     gain = (var + eps).rsqrt()
     gain = gain if weight is None else gain * weight
     return block, block * over_channels(gain, block.dim() - 1), None, None
-
-
-def over_channels(vector: Tensor, dims: int) -> Tensor:
-    """(C,) to (C, 1, ...) against values (B, C, ...) of ``dims`` dimensions."""
-    return vector.reshape(-1, *(1,) * (dims - 2))
 
 
 def normal(args: Sequence[Any], shared: dict[Any, Any]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,14 @@ from torch import Tensor, fx
 
 from landscape_fast.linearise.capture_outputs import unmarked
 from landscape_fast.linearise.liveness import moving, needed, read
-from landscape_fast.linearise.program import MASKED, filled, push, tangent_of, templated
+from landscape_fast.linearise.program import (
+    filled,
+    push,
+    stub,
+    tangent_of,
+    templated,
+    trimmed,
+)
 from landscape_fast.linearise.rules import FIXED, layers
 from landscape_fast.linearise.rules.linear import fold_rows, unfold_rows
 from landscape_fast.linearise.samplewise import norms
@@ -114,7 +121,6 @@ class _Call:
         self,
         node: fx.Node,
         slots: dict[fx.Node, int],
-        trimmed: Callable[[fx.Node, list[Any], set[fx.Node]], list[Any]],
         pushed: set[fx.Node],
         computed: set[fx.Node],
     ) -> None:
@@ -170,13 +176,13 @@ class PullbackProgram:
         }
         # The pullback is linear in its slope, so that at the slope zero all its values are zeros:
         # the rules may read them, and nobody computes them.
-        self.stubs = {slots[node]: _zeros(node.meta.get("val")) for node in nodes}
+        self.stubs = {slots[node]: stub(node.meta.get("val"), 0.0) for node in nodes}
         self.calls: list[_Call] = []
         last: dict[fx.Node, _Call] = {}
         for node in nodes:
             if node.op != "call_function" or not (node in pushed | computed or node in made):
                 continue
-            call = _Call(node, slots, _trimmed, pushed, computed)
+            call = _Call(node, slots, pushed, computed)
             places = {
                 position: layouts[arg.name]
                 for position, arg in enumerate(node.args)
@@ -206,8 +212,8 @@ class PullbackProgram:
         """
         values: list[Any] = [None] * self.size
         blocks: list[Any] = [None] * self.size
-        for slot, stub in self.stubs.items():
-            values[slot] = stub
+        for slot, zeros in self.stubs.items():
+            values[slot] = zeros
         for slot, value in (*zip(self.inputs[1:], inputs, strict=True), *self.constants.items()):
             values[slot] = value
         blocks[self.inputs[0]] = cotangents
@@ -250,20 +256,3 @@ def _input_gradient(args: list[Any], block: Tensor) -> Tensor:
         fold_rows(block), like, weight, None, *geometry, [True, False, False]
     )[0]
     return unfold_rows(folded, k, x)
-
-
-def _trimmed(node: fx.Node, args: list[Any], used: set[fx.Node]) -> list[Any]:
-    """Arguments that ask an operation for those of its outputs that are in ``used``."""
-    if node.target not in MASKED:
-        return args
-    position, offset = MASKED[node.target]
-    items = {user.args[1] for user in node.users if user in used}
-    mask = [bool(on) and index + offset in items for index, on in enumerate(args[position])]
-    return [*args[:position], mask, *args[position + 1 :]]
-
-
-def _zeros(value: Any) -> Any:
-    """What has the shape of a value, and the memory of one number."""
-    if isinstance(value, Tensor):
-        return torch.zeros((), dtype=value.dtype, device=value.device).expand(value.shape)
-    return tuple(map(_zeros, value)) if isinstance(value, list | tuple) else value

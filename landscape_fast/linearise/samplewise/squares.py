@@ -22,7 +22,7 @@ from landscape_fast.linearise.samplewise.layouts import Layout
 aten = torch.ops.aten
 
 Squares = Callable[[Sequence[Any], Sequence[Any], Mapping[int, Layout], dict[Any, Any]], Tensor]
-CACHED_ELEMENTS = 2**19  # of the unfolded input of a convolution that is in use at a time
+UNFOLDED_ELEMENTS = 2**19  # of the unfolded input of a convolution that is in use at a time
 SQUARES: dict[tuple[Any, int | None], Squares] = {}
 
 
@@ -89,7 +89,7 @@ def _filters(
     whole = layout.outer * layout.inner == 1
     # A few samples at a time, so that the unfolded input stays in cache.
     unfolded = weight[0].numel() * groups * block[0, 0, 0].numel()
-    size = max(1, CACHED_ELEMENTS // unfolded) if whole and x.device.type == "cpu" else b
+    size = max(1, UNFOLDED_ELEMENTS // unfolded) if whole and x.device.type == "cpu" else b
     delta = block.transpose(0, 1).reshape(b, k, groups, outputs // groups, -1).transpose(1, 2)
     total = torch.zeros(weight.shape, dtype=torch.float64, device=x.device)
     for first in range(0, b, size):

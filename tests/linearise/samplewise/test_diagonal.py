@@ -31,9 +31,9 @@ def measured(model, batches, share=0.0, **loss):
 @pytest.mark.parametrize("name", LADDER)
 def test_the_diagonal_is_that_of_the_dense_matrix_on_ragged_batches(name, monkeypatch):
     # Passes of few rows and few cotangents, the last one filled up.
-    monkeypatch.setattr(diagonal, "CACHED_ELEMENTS", 1)
+    monkeypatch.setattr(diagonal, "PASS_ELEMENTS", 1)
     monkeypatch.setattr(diagonal, "WIDEST_ELEMENTS", 1)
-    monkeypatch.setattr(squares, "CACHED_ELEMENTS", 200)
+    monkeypatch.setattr(squares, "UNFOLDED_ELEMENTS", 200)
     make, shape = LADDER[name]
     x, y = classification(14, shape)
     with twice_differentiable(make()):
