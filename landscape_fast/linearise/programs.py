@@ -25,13 +25,11 @@ from landscape_fast.linearise.fusion import fuse
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.program import Program
 from landscape_fast.linearise.quadratic import STOPS, TailProgram
-from landscape_fast.linearise.structure import constants, map_tensors
+from landscape_fast.linearise.sharing import PLAIN, find_or_make, kind_of
 
 Kind = Literal["gradient", "value"]
 Form = Literal["hessian", "gauss-newton"]
 
-KEPT = 128  # programs; the least recently used one goes first
-_PLAIN = (int, float, complex, str, bytes, bool, type(None), type, torch.dtype, torch.Size)
 _INTERNAL = frozenset(vars(nn.Module()))  # of every module, and not about its function
 _shared: OrderedDict[Hashable, Program] = OrderedDict()
 
@@ -77,30 +75,15 @@ class Programs:
         real = [leaf for leaf in self._inputs.gather(batch) if leaf.is_floating_point()]
         if all(leaf.dtype == dtype for leaf in real):
             dtype = None  # the inputs as they are
-        # Tensors by shape and type, everything else by value: it is a constant of the program.
-        for item in constants(batch):
-            if not isinstance(item, _PLAIN):
-                raise ValueError(
-                    f"the batch holds a {type(item).__name__}, which a program would freeze"
-                )
-        shapes = repr(map_tensors(lambda leaf: (tuple(leaf.shape), leaf.dtype, leaf.device), batch))
-        key = (kind, shapes, dtype)
+        key = (kind, kind_of(batch), dtype)
         if key not in self._own:
-            self._own[key] = self._from_shared(key, batch)
+            self._own[key] = find_or_make(
+                _shared,
+                None if self._structure is None else (self._structure, key),
+                lambda: self._captured(kind, batch, dtype),
+                lambda program: not program.has_constants,
+            )
         return self._own[key]
-
-    def _from_shared(self, key: tuple[Kind, str, torch.dtype | None], batch: Any) -> Program:
-        kind, _, dtype = key
-        shared = None if self._structure is None else (self._structure, key)
-        if shared is not None and shared in _shared:
-            _shared.move_to_end(shared)
-            return _shared[shared]
-        program = self._captured(kind, batch, dtype)
-        if shared is not None and not program.has_constants:
-            _shared[shared] = program
-            while len(_shared) > KEPT:
-                _shared.popitem(last=False)
-        return program
 
     def _captured(self, kind: Kind, batch: Any, dtype: torch.dtype | None) -> Program:
         capture: Any
@@ -168,4 +151,4 @@ def _described(value: Any) -> Hashable:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_plain(item) for item in value)
-    return isinstance(value, _PLAIN) or hasattr(value, "__qualname__")  # a function, by identity
+    return isinstance(value, PLAIN) or hasattr(value, "__qualname__")  # a function, by identity

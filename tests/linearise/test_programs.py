@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from oracles import assert_relative, classification, conv_net, mlp
 from torch import nn
 
-from landscape_fast.linearise import programs
+from landscape_fast.linearise import programs, sharing
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.programs import structure_of
 
@@ -148,7 +148,7 @@ def test_an_object_in_a_batch_is_never_frozen_into_a_program():
 
 
 def test_the_number_of_kept_programs_is_bounded(monkeypatch):
-    monkeypatch.setattr(programs, "KEPT", 3)
+    monkeypatch.setattr(sharing, "KEPT", 3)
     for rows in (2, 3, 4, 5):
         HessianOperator(conv_net(), [classification(rows, (1, 6, 6))])
     assert len(programs._shared) == 3

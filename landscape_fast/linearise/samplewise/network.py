@@ -28,9 +28,9 @@ from landscape_fast.linearise.samplewise.pullback import (
     with_free_slope,
 )
 from landscape_fast.linearise.second_derivative import twice_differentiable
-from landscape_fast.linearise.structure import constants, map_tensors, rows
+from landscape_fast.linearise.sharing import find_or_make, kind_of
+from landscape_fast.linearise.structure import rows
 
-KEPT = 64  # traces shared between models of one structure
 _shared: OrderedDict[Hashable, fx.GraphModule] = OrderedDict()
 
 
@@ -65,6 +65,7 @@ class SampledNetwork:
         self._structure = (
             None if own else structure_of(model, (objective.key, self._inputs.names, self._count))
         )
+        self._traces: dict[Hashable, fx.GraphModule] = {}
         self._fast: dict[Hashable, PullbackProgram] = {}
         self._single: dict[Hashable, tuple[Program, torch.Size]] = {}
         self._dtype = None if model_is_plain(space) else torch.float32
@@ -147,7 +148,7 @@ class SampledNetwork:
 
     def add_squares(self, batch: Any, block: Tensor, into: Sequence[Tensor]) -> None:
         """Add squares for cotangents (K, *outputs), for the fast parameters."""
-        key = _key(batch)
+        key = kind_of(batch)
         if key not in self._fast:
             traced = self._traced(batch, self._dtype)
             self._fast[key] = PullbackProgram(traced, self._layouts, self.fast)
@@ -169,7 +170,7 @@ class SampledNetwork:
         wanted: Sequence[int],
         dtype: torch.dtype | None,
     ) -> None:
-        key = (_key(row), dtype, tuple(wanted))
+        key = (kind_of(row), dtype, tuple(wanted))
         if key not in self._single:
             traced = self._traced(row, dtype, gradients=True, wanted=wanted)
             shape = traced.graph.find_nodes(op="placeholder")[0].meta["val"].shape
@@ -191,19 +192,21 @@ class SampledNetwork:
         wanted: Sequence[int] | None = None,
     ) -> fx.GraphModule:
         """The pullback of a batch, shared where nothing can hide; or its gradients alone."""
-        if any(not isinstance(item, int | float | str | bool | None) for item in constants(batch)):
-            raise ValueError("the batch holds more than tensors and plain values")
-        key = None if self._structure is None else (self._structure, _key(batch), dtype)
-        traced = None if key is None else _shared.get(key)
-        if traced is None:
-            with twice_differentiable(self._model):
-                traced = capture_pullback(self._inputs, self._objective, batch, self._count, dtype)
-            traced = with_free_slope(fuse(traced, convolutions=True), self._count)
-            if key is not None and not any(n.op == "get_attr" for n in traced.graph.nodes):
-                _shared[key] = traced
-                while len(_shared) > KEPT:
-                    _shared.popitem(last=False)
+        key = (kind_of(batch), dtype)
+        if key not in self._traces:
+            self._traces[key] = find_or_make(
+                _shared,
+                None if self._structure is None else (self._structure, key),
+                lambda: self._captured(batch, dtype),
+                lambda traced: not traced.graph.find_nodes(op="get_attr"),
+            )
+        traced = self._traces[key]
         return _gradients_alone(traced, wanted) if gradients else traced
+
+    def _captured(self, batch: Any, dtype: torch.dtype | None) -> fx.GraphModule:
+        with twice_differentiable(self._model):
+            traced = capture_pullback(self._inputs, self._objective, batch, self._count, dtype)
+        return with_free_slope(fuse(traced, convolutions=True), self._count)
 
 
 def model_is_plain(space: ParameterSpace) -> bool:
@@ -227,7 +230,3 @@ def _outputs(traced: fx.GraphModule) -> Tensor:
     end = next(node for node in traced.graph.nodes if node.op == "output")
     outputs: Any = end.args[0]
     return outputs[0].meta["val"]
-
-
-def _key(batch: Any) -> Hashable:
-    return repr(map_tensors(lambda leaf: (tuple(leaf.shape), leaf.dtype, leaf.device), batch))
