@@ -28,6 +28,7 @@ from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.program import Program
 from landscape_fast.linearise.programs import Form, Kind, Programs
 from landscape_fast.linearise.quadratic import TailProgram, quadratic_forms
+from landscape_fast.linearise.replay import Passes
 from landscape_fast.linearise.residency import Prepared, Residency
 from landscape_fast.linearise.second_derivative import (
     Tangents,
@@ -36,6 +37,8 @@ from landscape_fast.linearise.second_derivative import (
     twice_differentiable,
 )
 from landscape_fast.linearise.structure import rows, tensors
+
+WHOLE = 2**62  # rows of a pass that takes a batch as it is
 
 
 class CapturedEngine:
@@ -60,12 +63,18 @@ class CapturedEngine:
         self._row_elements = 1  # of the largest value that depends on the data
         self._form_elements = 1  # of the same, and of a share of all of them
         self._residency = Residency(model, space.device, values_budget)
+        self._passes = Passes(space.device)
         self._most_vectors: int | None = None  # once a device has run out of memory
 
     @property
     def slow_operations(self) -> tuple[str, ...]:
         """Operations served by the general rule instead of one of their own."""
         return self._programs.slow_operations
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of primal values kept between products."""
+        return self._residency.nbytes
 
     def refresh(self) -> None:
         """Forget kept values if the model has other numbers now."""
@@ -75,7 +84,7 @@ class CapturedEngine:
         """Products with each vector, a cache-sized piece of the batch at a time."""
         size = self._size("gradient", batch, len(dots[0]))
         found = self._in_parts(
-            "gradient", size, lambda part: self._products(batch, part, index, size), dots
+            "gradient", batch, size, lambda part: self._products(batch, part, index, size), dots
         )
         if len(found) == 1:
             return found[0]
@@ -88,55 +97,62 @@ class CapturedEngine:
         """Quadratic forms from forward tangents, a cache-sized piece of the batch at a time."""
         size = self._size("value", batch, len(dots[0]))
         return torch.cat(
-            self._in_parts("value", size, lambda part: self._forms(batch, part, index, size), dots)
+            self._in_parts(
+                "value", batch, size, lambda part: self._forms(batch, part, index, size), dots
+            )
         )
 
     def _products(
         self, batch: Any, dots: Sequence[Tensor], index: int | None, size: int
     ) -> Tangents:
-        total: Tangents = [None] * self._parameters
-        for piece in self._prepared("gradient", batch, size, index):
+        def tangents(piece: Prepared, dots: Sequence[Tensor]) -> Tangents:
             with torch.no_grad():
                 if piece.primals is None:
-                    found = piece.program.tangents(piece.inputs, dots)
-                else:
-                    found = piece.program.tangents_at(piece.primals, piece.inputs, dots)
-            total = [
-                part if sum_ is None else sum_ if part is None else sum_ + part
-                for sum_, part in zip(total, found, strict=True)
-            ]
-        return total
+                    return piece.program.tangents(piece.inputs, dots)
+                return piece.program.tangents_at(piece.primals, piece.inputs, dots)
+
+        pieces = self._prepared("gradient", batch, size, index)
+        return self._passes.sum("gradient", pieces, dots, tangents)
 
     def _forms(self, batch: Any, dots: Sequence[Tensor], index: int | None, size: int) -> Tensor:
-        total = torch.zeros(len(dots[0]), dtype=torch.float64, device=dots[0].device)
-        for piece in self._prepared("value", batch, size, index):
+        def forms(piece: Prepared, dots: Sequence[Tensor]) -> Tangents:
             with torch.no_grad():
-                total += quadratic_forms(piece.program, piece.inputs, dots)
+                return [quadratic_forms(piece.program, piece.inputs, dots)]
+
+        pieces = self._prepared("value", batch, size, index)
+        (total,) = self._passes.sum("value", pieces, dots, forms)
+        assert total is not None
         return total
 
     def _in_parts(
-        self, kind: Kind, size: int, function: Callable[[list[Tensor]], Any], dots: Sequence[Tensor]
+        self,
+        kind: Kind,
+        batch: Any,
+        size: int,
+        function: Callable[[list[Tensor]], Any],
+        dots: Sequence[Tensor],
     ) -> list[Any]:
         """Results for the parts of a block that fit together, with passes of ``size`` rows."""
+        count = min(size, rows(batch) or 1)
         while True:
-            most = vectors_at_once(kind, size, self._row_elements, dots[0].device)
+            most = vectors_at_once(kind, count, self._row_elements, dots[0].device)
             most = min(most, self._most_vectors or most)
             try:
                 return [function(part) for part in parts(dots, most)]
             except torch.OutOfMemoryError:
                 # First fewer vectors at a time, then nothing kept between products.
+                self._passes.stop("the device ran out of memory")
                 used = min(most, len(dots[0]))
                 if used == 1 and not self._residency.stop():
                     raise
                 self._most_vectors = max(1, used // 2)
 
     def _size(self, kind: Kind, batch: Any, vectors: int) -> int:
-        """Rows of one pass."""
-        count = rows(batch) or 1
+        """Rows of one pass, whether or not a batch has so many: the same for a ragged last one."""
         if not self._cuts(batch):
-            return count
+            return WHOLE
         elements = self._form_elements if kind == "value" else self._row_elements
-        return min(count, rows_at_once(vectors, elements))
+        return rows_at_once(vectors, elements)
 
     def _prepared(self, kind: Kind, batch: Any, size: int, index: int | None) -> Iterator[Prepared]:
         """Pieces of ``size`` rows with their programs; kept ones if the batch has an index."""

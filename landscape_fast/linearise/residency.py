@@ -6,8 +6,8 @@ share it. It is kept piece by piece while a budget lasts; the rest is computed a
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +26,9 @@ class Prepared:
     program: Program
     inputs: Sequence[Tensor]
     primals: Sequence[Any] | None  # None where the budget did not last
+    stays: bool = False  # inputs keep their addresses until numbers of the model change
+    graphs: dict[Hashable, Callable[[], None]] = field(default_factory=dict)  # recorded passes
+    seen: set[Hashable] = field(default_factory=set)  # passes that ran once
 
 
 class Residency:
@@ -50,14 +53,10 @@ class Residency:
 
         Numbers are compared, not version counters: ``parameter.data`` changes without one.
         """
-        now = [*self._model.parameters(), *self._model.buffers()]
-        same = len(now) == len(self._numbers) and all(
-            one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
-            for one, other in zip(now, self._numbers, strict=True)
-        )
-        if not same:
+        now = [tensor.detach() for tensor in (*self._model.parameters(), *self._model.buffers())]
+        if not same_numbers(now, self._numbers):
             self.clear()
-            self._numbers = [tensor.detach().clone() for tensor in now]
+            self._numbers = [tensor.clone() for tensor in now]
 
     def clear(self) -> None:
         """Forget all pieces."""
@@ -91,9 +90,37 @@ class Residency:
             size = _nbytes(primals, inputs)
             primals = primals if self.nbytes + size <= self._budget else None
             self.nbytes += size if primals is not None else 0
-        prepared = Prepared(program, inputs, primals)
+        prepared = Prepared(program, inputs, primals, stays=self._budget > 0)
         self._pieces[key] = prepared
         return prepared
+
+
+def same_numbers(now: Sequence[Tensor], before: Sequence[Tensor]) -> bool:
+    """Whether two lists hold equal numbers; on an accelerator the host waits for one answer."""
+    if [_form(tensor) for tensor in now] != [_form(tensor) for tensor in before]:
+        return False
+    on_host = all(tensor.device.type == "cpu" for tensor in now)
+    return all(map(torch.equal, now, before)) if on_host else _same_at_once(now, before)
+
+
+def _form(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.dtype, tensor.device
+
+
+def _same_at_once(now: Sequence[Tensor], before: Sequence[Tensor]) -> bool:
+    """Few launches and one answer: the difference of two floats is zero only if they are equal."""
+    unequal: dict[torch.device, list[Tensor]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = {}
+    for one, other in zip(now, before, strict=True):
+        if one.is_floating_point():
+            groups.setdefault((one.device, one.dtype), []).append((one, other))
+        else:
+            unequal.setdefault(one.device, []).append((one != other).any())
+    for (device, _), pairs in groups.items():
+        ones, others = zip(*pairs, strict=True)
+        sizes = torch._foreach_norm(torch._foreach_sub(ones, others), 1)
+        unequal.setdefault(device, []).append(torch.stack(sizes).ne(0).any())
+    return not any(bool(torch.stack(flags).any()) for flags in unequal.values())
 
 
 def _nbytes(values: Iterable[Any], inputs: Sequence[Tensor]) -> int:

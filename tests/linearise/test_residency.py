@@ -24,6 +24,7 @@ def kept(op):
 @pytest.mark.parametrize("budget", [0, 3000, 10**9])
 def test_the_budget_changes_no_bit_and_is_respected(budget, monkeypatch):
     monkeypatch.setattr(cuts, "CACHED_ELEMENTS", 100)
+    monkeypatch.setattr(cuts, "FEWEST_ROWS", 8)
     _, op = operator(values_budget=budget)
     _, free = operator()
     v = torch.randn(2, op.shape[0], dtype=torch.float64)
@@ -107,3 +108,17 @@ def test_out_of_memory_halves_the_block_then_drops_what_is_kept(monkeypatch):
     )
     with pytest.raises(torch.OutOfMemoryError):
         op(v)
+
+
+@pytest.mark.parametrize("separable", [True, False])
+def test_a_ragged_last_batch_does_not_push_out_what_is_kept(separable):
+    model = mlp().double().eval()
+    loader = [(x.double(), y) for x, y in cut(classification(24), [10, 10, 4])]
+    op = HessianOperator(model, loader, engine="captured")
+    op._engine._separable = separable  # else batches go through whole, as they do on a device
+    v = torch.randn(2, op.shape[0], dtype=torch.float64)
+    op(v)
+    before = dict(kept(op)._pieces)
+    assert len(before) == 3
+    op(v)
+    assert all(kept(op)._pieces[key] is piece for key, piece in before.items())
