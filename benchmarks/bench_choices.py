@@ -16,7 +16,7 @@ from bench_hvp import BATCH, PROBLEMS
 from pairing import ratios
 from torch import Tensor
 
-from landscape_fast import HessianOperator
+from landscape_fast import GGNOperator, HessianOperator
 from landscape_fast.linearise.rules import RULES, convolution
 
 aten = torch.ops.aten
@@ -97,3 +97,32 @@ def test_narrow_convolutions(benchmark, monkeypatch, channels, what):
     error = float((one - other).norm() / other.norm())
     assert error < 1e-5
     record(benchmark, ours, folded, error)
+
+
+@pytest.mark.parametrize("rows", [128, 16, 1])
+def test_fresh_signs_for_every_so_many_rows(benchmark, rows):
+    """Relative standard deviation of one draw of tr H, and of tr (H - G) in parts of tr H.
+
+    One row at a time stands for signs per sample.
+    """
+    torch.manual_seed(0)
+    x = torch.randn(512, 64)
+    y = (x @ torch.randn(64, 10)).argmax(1)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(64, 32), torch.nn.GELU(), torch.nn.Linear(32, 32), torch.nn.GELU()
+    ).append(torch.nn.Linear(32, 10))
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(100):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimiser.step()
+    data = list(zip(x.split(rows), y.split(rows), strict=True))
+    whole, part = (kind(model, data, engine="captured") for kind in (HessianOperator, GGNOperator))
+    draws = whole.random_quadratics(64, seed=0)
+    rest = draws - part.random_quadratics(64, seed=0)
+    benchmark.extra_info.update(
+        spread={"H": float(draws.std() / draws.mean()), "R": float(rest.std() / draws.mean())},
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+    )
+    benchmark.pedantic(lambda: whole.random_quadratics(8, seed=1), rounds=3)

@@ -16,21 +16,30 @@ from ops_table import machine
 
 BEGIN, END = "<!-- measured by bench_choices.py -->", "<!-- end of measured choices -->"
 HEADER = "| decision | case | time, of that without it | difference |\n|---|---|---|---|\n"
+SPREADS = (
+    "| fresh signs for every so many rows | deviation of tr H | deviation of tr (H - G) |\n"
+    "|---|---|---|\n"
+)
 
 
 def main(path: str) -> None:
     """Replace the table."""
     run = json.loads(Path(path).read_text())
-    lines = []
+    lines, spreads = [], []
     for entry in run["benchmarks"]:
         name, _, case = entry["name"].removeprefix("test_").partition("[")
         extra = entry["extra_info"]
+        if "spread" in extra:
+            spread = extra["spread"]
+            spreads.append(f"| {case.rstrip(']')} | {spread['H']:.3f} | {spread['R']:.4f} |\n")
+            continue
         error = f"{extra['error']:.0e}" if extra["error"] else "none"
         words = name.replace("_", " "), case.rstrip("]")
         lines.append(f"| {' | '.join(words)} | {part(extra['ratios']['without'])} | {error} |\n")
     page = PAGE.read_text()
     before, after = page.split(BEGIN)[0], page.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{machine(run)}\n\n{HEADER}{''.join(lines)}\n{END}{after}")
+    tables = f"{HEADER}{''.join(lines)}\n{SPREADS}{''.join(spreads)}"
+    PAGE.write_text(f"{before}{BEGIN}\n\n{machine(run)}\n\n{tables}\n{END}{after}")
 
 
 if __name__ == "__main__":

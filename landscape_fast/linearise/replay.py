@@ -9,7 +9,7 @@ addresses first, and a graph adds to sums at fixed addresses.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class CudaRecorder:
     """CUDA graphs that share the memory of their intermediate values: they play one at a time."""
 
     def __init__(self) -> None:
-        self._pool: object | None = None
+        self._pool: Any = None
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Capture the launches of ``work``, without running them."""
