@@ -19,7 +19,9 @@ class Batches:
     """The batches of a loader, repeatable.
 
     The loader is read once. What it yielded is kept on ``device`` while it fits, else on the host,
-    so a loader that shuffles or augments gives one fixed data set. Data larger than the host budget
+    so a loader that shuffles or augments gives one fixed data set. The tensors of a plain list are
+    kept as they are and copied from any other loader, which may refill them; to change them in
+    place between two passes is an error. Data larger than the host budget
     is re-read from the loader on every pass, and every pass is checked to hold the same samples, in
     whatever order.
 
@@ -31,7 +33,8 @@ class Batches:
 
     Raises:
         ValueError: The loader is empty, or a generator exceeds the budget and cannot be re-read,
-            or a batch holds no tensor. During iteration: a re-read pass yields other samples.
+            or a batch holds no tensor. During iteration: a re-read pass yields other samples, or
+            tensors of the list were changed in place.
         TypeError: ``loader`` cannot be iterated, or yields single tensors.
     """
 
@@ -48,6 +51,7 @@ class Batches:
             raise ValueError(f"memory_budget must be at least 0 bytes, got {memory_budget}")
         self.device = torch.device(device)
         self.samples = 0
+        self.nbytes = 0  # of what is kept
         self._loader = loader
         self._kept: list[Any] | None = []
         self._read(memory_budget)
@@ -60,10 +64,32 @@ class Batches:
         """Whether every pass yields the same batches in the same order, from memory."""
         return self._kept is not None
 
+    def require_resident(self, what: str) -> None:
+        """A matrix that depends on the cut into batches needs the same ones on every pass.
+
+        Raises:
+            ValueError: They are read anew; ``what`` needs them.
+        """
+        if not self.resident:
+            raise ValueError(
+                f"{what} needs the same batches on every pass, but the data are larger than "
+                "memory_budget and would be read anew; raise memory_budget"
+            )
+
+    def accept(self) -> None:
+        """Take what the tensors hold now for the data."""
+        self._versions = [_versions(batch) for batch in self._kept or ()]
+
     def __iter__(self) -> Iterator[Any]:
         if self._kept is not None:
-            for batch in self._kept:
+            if [_versions(batch) for batch in self._kept] != self._versions:
+                raise ValueError(
+                    "loader is a list whose tensors were changed in place since the first pass; "
+                    "measure the new data anew"
+                )
+            for number, batch in enumerate(self._kept):
                 yield _moved(batch, self.device)
+                self._versions[number] = _versions(batch)  # a loss may overwrite its own batch
             return
         fingerprint, length = 0, 0
         for batch in self._loader:
@@ -80,8 +106,9 @@ class Batches:
         free = free_bytes(torch.device("cpu"))
         host_budget = free // 2 if memory_budget is None else memory_budget
         size, fingerprint, length = 0, 0, 0
-        # A loader may refill its buffers for later batches; a list holds what it holds.
-        refills = not isinstance(self._loader, list | tuple)
+        # A loader may refill its buffers for later batches; a list holds what it holds, unless its
+        # class says what it yields.
+        refills = type(self._loader) not in (list, tuple)
         # Hashing costs a pass over the bytes, so it starts only when the data are not kept.
         for index, batch in enumerate(self._loader):
             leaves = _checked(batch, index)
@@ -94,7 +121,7 @@ class Batches:
             if self._kept is None:
                 fingerprint += _fingerprint(batch)
             if self._kept is not None:
-                self._kept.append(map_tensors(torch.clone, batch) if refills else batch)
+                self._kept.append(map_tensors(torch.clone if refills else _own, batch))
         if length == 0:
             raise ValueError("loader is empty: it yielded no batch")
         if self._kept is None and iter(self._loader) is self._loader:
@@ -104,6 +131,8 @@ class Batches:
             )
         if self._kept is not None and size <= _device_budget(self.device, memory_budget):
             self._kept = [_moved(batch, self.device) for batch in self._kept]
+        self.nbytes = 0 if self._kept is None else size
+        self.accept()
         self._fingerprint, self._length = fingerprint % 2**64, length
 
 
@@ -119,8 +148,17 @@ def _checked(batch: Any, index: int) -> list[Tensor]:
     return leaves
 
 
+def _own(leaf: Tensor) -> Tensor:
+    """A tensor that autograd can save: what inference mode made, it cannot."""
+    return leaf.clone() if leaf.is_inference() else leaf
+
+
+def _versions(batch: Any) -> list[int]:
+    return [0 if leaf.is_inference() else leaf._version for leaf in tensors(batch)]
+
+
 def _moved(batch: Any, device: torch.device) -> Any:
-    return map_tensors(lambda leaf: leaf.detach().to(device), batch)
+    return map_tensors(lambda leaf: _own(leaf.detach()).to(device), batch)
 
 
 def _fingerprint(batch: Any) -> int:

@@ -13,6 +13,7 @@ from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
+from landscape_fast.linearise.checkpointing import stored_activations
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.rules.forms import DECOMPOSED, positional
@@ -53,7 +54,8 @@ class LossInputs:
         leaves = iter(values[len(names) :])
         rebuilt = map_tensors(lambda _: next(leaves), batch)
         own = dict(self._model.named_parameters())[self.names[0]].dtype
-        with nullcontext() if values[0].dtype == own else _Promoted(values[0].dtype):
+        promoted = nullcontext() if values[0].dtype == own else _Promoted(values[0].dtype)
+        with promoted, stored_activations():
             return functional_call(
                 _Summed(self._model, objective), dict(zip(names, values, strict=False)), (rebuilt,)
             )

@@ -12,17 +12,23 @@ from torch import Tensor, nn
 
 from landscape_fast import _native
 from landscape_fast.linearise.batches import Batches
+from landscape_fast.linearise.dataset_loss import measured_loss, summed_gradient
 from landscape_fast.linearise.engines import Engine
+from landscape_fast.linearise.forecast import forecast
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
+from landscape_fast.linearise.processes import Processes
+from landscape_fast.linearise.progress import Progress
 from landscape_fast.linearise.rules.precision import Precision, check_precision, products_in
 from landscape_fast.linearise.sampled_targets import SampledTargets
-from landscape_fast.linearise.state import evaluation, unwrap
+from landscape_fast.linearise.state import evaluation, measurable
 from landscape_fast.linearise.structure import rows
 from landscape_fast.linearise.weight_decay import Decay, WeightDecay
+from landscape_fast.results import Estimate
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
+    from torch.distributed import ProcessGroup
 
 Choice = Callable[..., tuple[Engine, str | None]]
 
@@ -42,6 +48,8 @@ class DatasetOperator:
         weight_decay: Rates of the penalty on the weights.
         batchnorm: Which statistics batch normalisation uses.
         precision: Of matrix products and convolutions inside a product.
+        process_group: Processes that share the data.
+        progress: Whether long products show how far they are.
         sampled: What is differentiated instead of the loss, on targets drawn from the model.
     """
 
@@ -59,45 +67,57 @@ class DatasetOperator:
         weight_decay: Decay,
         batchnorm: str,
         precision: Precision,
+        process_group: ProcessGroup | None = None,
+        progress: bool | None = None,
         sampled: SampledTargets | None = None,
     ) -> None:
-        if batchnorm not in ("eval", "train"):
-            raise ValueError(f"batchnorm must be eval or train, got {batchnorm!r}")
-        self._model = unwrap(model)
+        self._processes = Processes(process_group)
         self._objective = objective
         self._sampled = sampled
-        self.space = ParameterSpace(self._model, params)
-        self.shape = (self.space.size, self.space.size)
-        self.dtype = self.space.dtype
-        self.device = self.space.device
-        self.products = 0
-        check_precision(precision, self.dtype, self.device)
-        self._precision = precision
-        self.precision = precision if self.dtype == torch.float32 else "float64"
-        self._decay = WeightDecay(self._model, self.space, weight_decay)
         self._batchnorm = batchnorm
+        self._precision = precision
+        self.products = 0
+        self.progress = Progress(type(self).__name__, progress and self._processes.rank == 0)
+        with self._processes.together():
+            if batchnorm not in ("eval", "train"):
+                raise ValueError(f"batchnorm must be eval or train, got {batchnorm!r}")
+            self._model = measurable(model)
+            self.space = ParameterSpace(self._model, params)
+            self.shape = (self.space.size, self.space.size)
+            self.dtype = self.space.dtype
+            self.device = self.space.device
+            check_precision(precision, self.dtype, self.device)
+            self.precision = precision if self.dtype == torch.float32 else "float64"
+            self._decay = WeightDecay(self._model, self.space, weight_decay)
+        self._processes.require_same(
+            [*self.space.tensors, *self._model.parameters(), *self._model.buffers()],
+            "parameters or buffers of model",
+        )
         with self._evaluation():
-            self._batches = Batches(loader, device=self.device, memory_budget=memory_budget)
-            self.samples = self._batches.samples
-            if batchnorm == "train":
-                self._require_fixed_batches("batchnorm='train'")
-            if sampled is not None:
-                self._require_fixed_batches("monte_carlo")
-            self.loss = self._measure_loss() + self._decay.penalty()
-            self._engine, self.engine_note = choose(
-                engine,
-                self._model,
-                sampled or self._objective,
-                self.space,
-                self._with_targets(next(iter(self._batches)), 0),
-                values_budget,
-            )
-
-        if precision != "float32" and self.engine != "captured":
-            raise ValueError(
-                f"precision={precision!r} needs the captured engine, but: "
-                f"{self.engine_note or 'engine=' + repr(engine)}"
-            )
+            with self._processes.together():
+                self._batches = Batches(loader, device=self.device, memory_budget=memory_budget)
+                if batchnorm == "train":
+                    self._batches.require_resident("batchnorm='train'")
+                if sampled is not None:
+                    self._batches.require_resident("monte_carlo")
+                here = measured_loss(self._model, objective, self.space, self._batches)
+            self._number_rows_and_batches()
+            self._divide(*self._processes.sums(*here))
+            with self._processes.together():
+                self._engine, self.engine_note = choose(
+                    engine,
+                    self._model,
+                    sampled or self._objective,
+                    self.space,
+                    self._with_targets(next(iter(self._batches)), self._first_row),
+                    values_budget,
+                )
+                if precision != "float32" and self.engine != "captured":
+                    raise ValueError(
+                        f"precision={precision!r} needs the captured engine, but: "
+                        f"{self.engine_note or 'engine=' + repr(engine)}"
+                    )
+                self._batches.accept()  # a loss may have overwritten the first batch
 
     @property
     def engine(self) -> str:
@@ -108,6 +128,11 @@ class DatasetOperator:
     def slow_operations(self) -> tuple[str, ...]:
         """Captured operations that only the general, slower rule serves."""
         return self._engine.slow_operations
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of the primal pass that are kept between products."""
+        return self._engine.kept_bytes
 
     def __call__(self, block: Tensor | Mapping[str, Tensor]) -> Any:
         """Multiply the matrix with each row of a block.
@@ -124,30 +149,34 @@ class DatasetOperator:
         """
         if isinstance(block, Mapping):
             return self.space.to_dict(self(self.space.to_vector(block)))
-        vectors = self._vectors(block)
-        out = torch.zeros_like(vectors)
-        parts, dots = self.space.views(out), self.space.split(vectors)
         with self._evaluation(), products_in(self._precision):
-            for index, batch in self._numbered():
-                products = self._engine.multiply(batch, dots, index)
-                for part, product in zip(parts, products, strict=True):
-                    if product is not None:
-                        part.add_(product)
-        self.products += len(vectors)
-        _finite(out).div_(self._normaliser)
-        self._decay.add_products(out, vectors)
-        return out.reshape(block.shape).to(block.dtype)
+            vectors = self._vectors(block)
+            out = torch.zeros_like(vectors)
+            with self._processes.same_vectors(vectors):
+                parts, dots = self.space.views(out), self.space.split(vectors)
+                for index, batch in self._numbered():
+                    products = self._engine.multiply(batch, dots, index)
+                    for part, product in zip(parts, products, strict=True):
+                        if product is not None:
+                            part.add_(product)
+            self._processes.sum_(out)
+            self.products += len(vectors)
+            _finite(out).div_(self._normaliser)
+            self._decay.add_products(out, vectors)
+            return out.reshape(block.shape).to(block.dtype)
 
     def quadratic(self, block: Tensor) -> Tensor:
         """``v^T M v`` for each row v of ``block`` (K, n): (K,) float64, on the block's device."""
-        vectors = self._vectors(block)
-        total = torch.zeros(len(vectors), dtype=torch.float64, device=self.device)
-        dots = self.space.split(vectors)
         with self._evaluation(), products_in(self._precision):
-            for index, batch in self._numbered():
-                total += self._engine.quadratic(batch, dots, index)
-        self.products += len(vectors)
-        return _finite(total) / self._normaliser + self._decay.forms(vectors)
+            vectors = self._vectors(block)
+            total = torch.zeros(len(vectors), dtype=torch.float64, device=self.device)
+            with self._processes.same_vectors(vectors):
+                dots = self.space.split(vectors)
+                for index, batch in self._numbered():
+                    total += self._engine.quadratic(batch, dots, index)
+            self._processes.sum_(total)
+            self.products += len(vectors)
+            return _finite(total) / self._normaliser + self._decay.forms(vectors)
 
     def random_quadratics(self, draws: int, *, seed: int, first: int = 0) -> Tensor:
         """Unbiased estimates of the trace, each from sign vectors drawn anew for every batch.
@@ -163,18 +192,47 @@ class DatasetOperator:
         Returns:
             (draws,) float64 on the CPU.
         """
-        signs = torch.empty(draws, self.shape[0], dtype=self.dtype, device=self.device)
-        total = torch.zeros(draws, dtype=torch.float64)
-
+        self._processes.require_same_numbers("draws, seed or first", draws, seed, first)
         with self._evaluation(), products_in(self._precision):
-            for number, (index, batch) in enumerate(self._numbered()):
-                for draw in range(draws):
-                    # Estimate i owns rows i * batches to (i + 1) * batches: none share their signs.
-                    row = (first + draw) * len(self._batches) + number
-                    _native.signs_(signs[draw : draw + 1], seed, first_row=row)
-                total += self._engine.quadratic(batch, self.space.split(signs), index).cpu()
+            signs = torch.empty(draws, self.shape[0], dtype=self.dtype, device=self.device)
+            total = torch.zeros(draws, dtype=torch.float64, device=self.device)
+            with self._processes.together():
+                for number, (index, batch) in enumerate(self._numbered(), self._first_batch):
+                    for draw in range(draws):
+                        # Estimate i owns rows i * batches to (i + 1) * batches, of all processes:
+                        # none share their signs.
+                        row = (first + draw) * self._batch_count + number
+                        _native.signs_(signs[draw : draw + 1], seed, first_row=row)
+                    total += self._engine.quadratic(batch, self.space.split(signs), index)
+            self._processes.sum_(total)
         self.products += draws
-        return _finite(total) / self._normaliser + self._decay.trace()
+        return _finite(total).cpu() / self._normaliser + self._decay.trace()
+
+    def loss_and_gradient(self) -> tuple[float, Tensor]:
+        """The loss at the current parameters and its gradient (n,), in the operator's dtype."""
+        with self._evaluation():
+            with self._processes.together():
+                batches = self.progress.over(self._batches, self.products)
+                value, gradient = summed_gradient(self._model, self._objective, self.space, batches)
+            (value,) = self._processes.sums(value)
+            out = self._processes.sum_(gradient).div_(self._normaliser).to(self.dtype)[None]
+            self._decay.add_products(out, self.space.flatten(self.space.tensors).detach()[None])
+        return value / self._normaliser + self._decay.penalty(), _finite(out)[0]
+
+    def estimate(self, products: int, *, block: int = 1) -> Estimate:
+        """Seconds and bytes that ``products`` vectors in blocks of ``block`` would take.
+
+        Makes one product that may include set-up (a trace, values that are then kept), and a timed
+        one. Vectors and products of these two blocks count in ``products``.
+
+        Args:
+            products: Number of vectors asked about.
+            block: Vectors multiplied together.
+
+        Raises:
+            ValueError: ``products`` or ``block`` is less than 1.
+        """
+        return forecast(self, products, block, self._batches.nbytes)
 
     def __matmul__(self, columns: Any) -> Any:
         """``op @ M`` with vectors as the columns of M (n, K), as scipy and curvlinops have it."""
@@ -194,19 +252,11 @@ class DatasetOperator:
     def _evaluation(self) -> AbstractContextManager[None]:
         return evaluation(self._model, self._batchnorm)
 
-    def _require_fixed_batches(self, what: str) -> None:
-        """A matrix that depends on the cut into batches needs the same ones on every pass."""
-        if not self._batches.resident:
-            raise ValueError(
-                f"{what} needs the same batches on every pass, but the data are larger than "
-                "memory_budget and would be read anew; raise memory_budget"
-            )
-
     def _numbered(self) -> Iterator[tuple[int | None, Any]]:
         """The batches of one pass, with an index where every pass yields the same ones."""
         self._engine.refresh()
-        first_row = 0
-        for index, batch in enumerate(self._batches):
+        first_row = self._first_row
+        for index, batch in enumerate(self.progress.over(self._batches, self.products)):
             yield index if self._batches.resident else None, self._with_targets(batch, first_row)
             first_row += rows(batch) or 0
 
@@ -217,34 +267,20 @@ class DatasetOperator:
     def _vectors(self, block: Tensor) -> Tensor:
         if block.shape[-1:] != self.shape[1:] or block.dim() > 2:
             raise ValueError(f"block must be (K, {self.shape[0]}), got {tuple(block.shape)}")
-        return block.detach().to(self.device, self.dtype).reshape(-1, self.shape[0])
+        vectors = block.detach().to(self.device, self.dtype).reshape(-1, self.shape[0])
+        return vectors.clone() if vectors.is_inference() else vectors
 
-    def _measure_loss(self) -> float:
-        """One forward pass: the loss, the normaliser, and a check that a second pass repeats."""
-        total, counts = 0.0, 0.0
-        for index, batch in enumerate(self._batches):
-            if index == 0:
-                self._require_repeatable(batch)
-            with torch.no_grad():
-                value, count = self._objective(self._model, batch)
-            if not torch.isfinite(value):
-                raise ValueError(f"loss is {float(value)} on batch {index} of the loader")
-            total, counts = total + float(value), counts + count
+    def _number_rows_and_batches(self) -> None:
+        """Rows and batches are numbered through the processes, in the order of their ranks."""
+        counts = (self._batches.samples, len(self._batches))
+        self._first_row, self._first_batch = self._processes.before(*counts)
+        self.samples, self._batch_count = (int(n) for n in self._processes.sums(*counts))
+
+    def _divide(self, total: float, counts: float) -> None:
         if not counts > 0:
             raise ValueError(f"the loader holds no valid target: the loss divides by {counts}")
         self._normaliser = self._objective.normaliser(counts)
-        return total / self._normaliser
-
-    def _require_repeatable(self, batch: Any) -> None:
-        first, second = (
-            _gradient(self._objective(self._model, batch)[0], self.space.tensors) for _ in range(2)
-        )
-        one, other = self.space.flatten(first).double(), self.space.flatten(second).double()
-        if (one - other).norm() > 1e-3 * one.norm():
-            raise ValueError(
-                "model is stochastic in evaluation mode: two gradients of one batch differ by "
-                f"{float((one - other).norm() / one.norm()):.1%}; turn off dropout and noise"
-            )
+        self.loss = total / self._normaliser + self._decay.penalty()
 
 
 def _finite(products: Tensor) -> Tensor:
@@ -253,9 +289,3 @@ def _finite(products: Tensor) -> Tensor:
     if not torch.isfinite(sizes).all():
         raise FloatingPointError("a product is not finite; see loss, data and dtype")
     return products
-
-
-def _gradient(value: Tensor, parameters: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    if not value.requires_grad:
-        raise ValueError("the loss does not depend on any selected parameter")
-    return torch.autograd.grad(value, parameters, materialize_grads=True)

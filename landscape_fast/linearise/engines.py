@@ -37,6 +37,11 @@ class Engine(Protocol):
         """Operations served by a general rule instead of one of their own."""
         ...
 
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes kept between products."""
+        ...
+
     def refresh(self) -> None:
         """Notice changes of the model since the last products."""
         ...
@@ -58,6 +63,7 @@ class AutogradEngine:
 
     name = "autograd"
     slow_operations: tuple[str, ...] = ()
+    kept_bytes = 0
 
     def __init__(self, model: nn.Module, objective: Objective, space: ParameterSpace) -> None:
         self._model = model

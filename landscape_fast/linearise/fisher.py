@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -14,6 +14,9 @@ from landscape_fast.linearise.params import Selection
 from landscape_fast.linearise.row_losses import RowLosses
 from landscape_fast.linearise.rules.precision import Precision
 from landscape_fast.linearise.weight_decay import Decay
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 class EmpiricalFisherOperator(DatasetOperator):
@@ -34,28 +37,17 @@ class EmpiricalFisherOperator(DatasetOperator):
         criterion: A loss module of torch or its function; default cross-entropy.
         loss_fn: ``loss_fn(model, batch)`` returning the losses of the rows, (B,), or
             ``(losses, count)``; instead of ``criterion``.
-        params: Names or modules whose diagonal block is wanted; None for all trainable parameters.
-        memory_budget: Bytes of data to keep; beyond it the loader is re-read for each product.
-        values_budget: Bytes of the primal pass to keep between products; None for a quarter of the
-            free memory.
-        engine: ``"captured"``, ``"autograd"`` or ``"auto"``, as for
-            :class:`~landscape_fast.linearise.operators.HessianOperator`.
-        weight_decay: lambda, or lambdas by name of parameter or module (the longest that fits
-            counts): adds lambda times the identity, the second derivative of lambda/2 ||w||^2,
-            which SGD's ``weight_decay`` descends. All trainable parameters count in ``loss``.
-        batchnorm: ``"eval"`` normalises by the running statistics; ``"train"`` by those of each
-            batch as the loader cut it, whose rows are then coupled. Dropout is off in both.
-        precision: Of the factors of matrix products and convolutions: ``"float32"`` as torch is
-            set, ``"tf32"`` on CUDA, ``"bfloat16"``; sums stay in float32. Needs the captured
-            engine. What is lost is measured in docs/engine.md.
+        params: As for :class:`~landscape_fast.linearise.operators.HessianOperator`.
+        memory_budget: Likewise.
+        values_budget: Likewise.
+        engine: Likewise.
+        weight_decay: Likewise.
+        batchnorm: Likewise.
+        precision: Likewise.
+        process_group: Likewise.
+        progress: Likewise.
 
-    Attributes:
-        shape: ``(n, n)``.
-        loss: The loss at the current parameters.
-        samples: Rows of data.
-        products: Vectors multiplied so far.
-        engine: The engine that serves.
-        engine_note: Why ``"auto"`` did not capture; None if it did.
+    Attributes are those of the Hessian's operator.
 
     Raises:
         ValueError: As for the Hessian; or ``criterion`` is not a loss of torch, or ``loss_fn`` does
@@ -88,6 +80,8 @@ class EmpiricalFisherOperator(DatasetOperator):
         weight_decay: Decay = 0.0,
         batchnorm: str = "eval",
         precision: Precision = "float32",
+        process_group: ProcessGroup | None = None,
+        progress: bool | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -101,4 +95,6 @@ class EmpiricalFisherOperator(DatasetOperator):
             weight_decay=weight_decay,
             batchnorm=batchnorm,
             precision=precision,
+            process_group=process_group,
+            progress=progress,
         )

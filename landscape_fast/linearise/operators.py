@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -13,6 +13,9 @@ from landscape_fast.linearise.objective import Criterion, LossFunction, Objectiv
 from landscape_fast.linearise.params import Selection
 from landscape_fast.linearise.rules.precision import Precision
 from landscape_fast.linearise.weight_decay import Decay
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 class HessianOperator(DatasetOperator):
@@ -44,11 +47,17 @@ class HessianOperator(DatasetOperator):
         precision: Of the factors of matrix products and convolutions: ``"float32"`` as torch is
             set, ``"tf32"`` on CUDA, ``"bfloat16"``; sums stay in float32. Needs the captured
             engine. What is lost is measured in docs/engine.md.
+        process_group: A group of ``torch.distributed`` whose processes hold shares of the data, at
+            least a batch each, and the same model: the answer is that of all the data, in every
+            process. All must make the same calls. See docs/several-processes.md. None for all data
+            in this process.
+        progress: Whether a line on standard error says how far long products are; None for only if
+            it is a terminal.
 
     Attributes:
         shape: ``(n, n)``.
-        loss: L at the current parameters.
-        samples: Rows of data.
+        loss: L at the parameters as they were when the operator was made.
+        samples: Rows of data, of all processes.
         products: Vectors multiplied so far.
         engine: The engine that serves.
         engine_note: Why ``"auto"`` did not capture; None if it did.
@@ -58,7 +67,10 @@ class HessianOperator(DatasetOperator):
 
     Raises:
         ValueError: The loader is empty, the loss is not finite, the model is stochastic in
-            evaluation mode, has no trainable parameter, or an argument contradicts another.
+            evaluation mode, has no trainable parameter, is sharded (FSDP) or made in inference
+            mode, checkpoints activations in the reentrant way, or differs between processes; or an
+            argument contradicts another.
+        RuntimeError: Another process of the group failed.
 
     Example:
         The Hessian of a mean squared error is a multiple of the inputs' second moment:
@@ -88,6 +100,8 @@ class HessianOperator(DatasetOperator):
         weight_decay: Decay = 0.0,
         batchnorm: str = "eval",
         precision: Precision = "float32",
+        process_group: ProcessGroup | None = None,
+        progress: bool | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -101,4 +115,6 @@ class HessianOperator(DatasetOperator):
             weight_decay=weight_decay,
             batchnorm=batchnorm,
             precision=precision,
+            process_group=process_group,
+            progress=progress,
         )

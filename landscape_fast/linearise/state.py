@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -25,6 +26,42 @@ def unwrap(model: nn.Module) -> nn.Module:
         if inner is model or not isinstance(inner, nn.Module):
             return model
         model = inner
+
+
+def measurable(model: nn.Module) -> nn.Module:
+    """:func:`unwrap` ``model``, and refuse one that autograd cannot see whole.
+
+    Raises:
+        ValueError: Parameters are sharded over processes, or were made in inference mode.
+        TypeError: ``model`` is not a module.
+    """
+    model = unwrap(model)
+    sharded = _loaded("torch.distributed.fsdp", "FullyShardedDataParallel")
+    if any(isinstance(module, sharded) for module in model.modules()):
+        raise ValueError(f"model is wrapped in FullyShardedDataParallel: {_GATHER}")
+    pieces = _loaded("torch.distributed.tensor", "DTensor")
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if isinstance(tensor, pieces):
+            raise ValueError(f"model holds {name} as a DTensor (fully_shard): {_GATHER}")
+        if tensor.is_inference():
+            raise ValueError(
+                f"model holds {name} made inside torch.inference_mode(), which autograd cannot "
+                "differentiate; make or load the model outside"
+            )
+    return model
+
+
+_GATHER = (
+    "a product needs all parameters in one place. Load the full state dict (get_model_state_dict "
+    "of torch.distributed.checkpoint.state_dict with full_state_dict=True) into a plain module on "
+    "every process, and share the data with process_group="
+)
+
+
+def _loaded(module: str, name: str) -> tuple[type, ...]:
+    """A class as isinstance takes it; nothing can be one if its module was never imported."""
+    found = getattr(sys.modules.get(module), name, None)
+    return () if found is None else (found,)
 
 
 @contextmanager
@@ -74,9 +111,9 @@ def _model_state(model: nn.Module) -> Iterator[None]:
         if buffer is not None
     ]
     parameters = [(p, p.grad, p.requires_grad) for p in model.parameters()]
-    for parameter, _, _ in parameters:
-        parameter.grad = None
-    try:
+    try:  # from here on, as an interrupt may come at any line
+        for parameter, _, _ in parameters:
+            parameter.grad = None
         yield
     finally:
         for module, mode in modes:

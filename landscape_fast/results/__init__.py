@@ -8,6 +8,7 @@ from landscape_fast.results.convergence import NotConverged
 from landscape_fast.results.density import SpectralDensity
 from landscape_fast.results.diagonal import Diagonal
 from landscape_fast.results.eigenpairs import Eigenpairs
+from landscape_fast.results.estimate import Estimate
 from landscape_fast.results.models import Connectivity, Quality, Similarity, Training
 from landscape_fast.results.trace import Trace
 
@@ -15,6 +16,7 @@ __all__ = [
     "Connectivity",
     "Diagonal",
     "Eigenpairs",
+    "Estimate",
     "NotConverged",
     "Quality",
     "Similarity",

@@ -59,6 +59,41 @@ def test_over_budget_data_is_read_again_and_may_come_in_another_order():
     assert torch.equal(first.sort(0).values, second.sort(0).values)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_refilled_buffers_are_read_right_beyond_the_budget(count):
+    class Refilling:
+        def __iter__(self):
+            buffers = [torch.empty(2, 1) for _ in range(count)]
+            for value in range(5):
+                yield buffers[value % count].fill_(value), torch.zeros(2)
+
+    batches = Batches(Refilling(), device="cpu", memory_budget=40)
+    for _ in range(2):
+        assert [float(x[0, 0]) for x, _ in batches] == [0, 1, 2, 3, 4]
+
+
+def test_a_list_of_a_class_of_its_own_is_copied():
+    class Refilling(list):
+        def __iter__(self):
+            for value in range(3):
+                self[0][0].fill_(value)
+                yield self[0]
+
+    batches = Batches(Refilling([(torch.empty(2, 1), torch.zeros(2))]), device="cpu")
+    assert [float(x[0, 0]) for x, _ in batches] == [0, 1, 2]
+
+
+def test_tensors_of_a_list_that_change_in_place_are_noticed():
+    x = torch.zeros(2, 1)
+    batches = Batches([(x, torch.zeros(2))], device="cpu")
+    list(batches)
+    x[0] = 1
+    with pytest.raises(ValueError, match="changed in place since the first pass"):
+        list(batches)
+    batches.accept()
+    assert len(list(batches)) == 1
+
+
 def test_over_budget_data_that_changes_between_passes_is_an_error():
     x, y = classification(20)
 

@@ -8,6 +8,7 @@ from oracles import assert_relative, classification, cut, mlp
 
 from landscape_fast.linearise import captured, cuts
 from landscape_fast.linearise.operators import HessianOperator
+from landscape_fast.linearise.residency import _same_at_once, same_numbers
 
 
 def operator(**options):
@@ -122,3 +123,40 @@ def test_a_ragged_last_batch_does_not_push_out_what_is_kept(separable):
     assert len(before) == 3
     op(v)
     assert all(kept(op)._pieces[key] is piece for key, piece in before.items())
+
+
+def changed(tensors, place, value):
+    other = [tensor.clone() for tensor in tensors]
+    other[place].view(-1)[-1] = value
+    return other
+
+
+@pytest.mark.parametrize("same", [same_numbers, _same_at_once])
+def test_one_comparison_of_all_numbers_sees_each(same):
+    numbers = [
+        torch.tensor([1.0, 2.0]),
+        torch.tensor([1e-45, 3e38]),
+        torch.tensor([[1.0]], dtype=torch.float64),
+        torch.tensor([1.0, 65504.0], dtype=torch.float16),
+        torch.tensor(7),
+        torch.tensor([True, False]),
+        torch.tensor([1 + 2j]),
+        torch.empty(0),
+    ]
+    assert same(numbers, [tensor.clone() for tensor in numbers])
+    changes = [2.0000002, -3e38, 1 + 2e-16, -65504.0, 8, True, 1 - 2j]
+    for place, value in enumerate(changes):
+        if place == 2:
+            value = torch.nextafter(torch.tensor(1.0).double(), torch.tensor(2.0).double())
+        assert not same(numbers, changed(numbers, place, value)), numbers[place].dtype
+    tiny = changed(numbers, 1, 3e38)
+    tiny[1][0] = 0  # from the smallest number there is
+    assert not same(numbers, tiny)
+    assert not same(numbers, changed(numbers, 0, float("nan")))
+
+
+def test_another_shape_dtype_or_count_is_no_equal_number():
+    one = [torch.ones(2)]
+    assert not same_numbers(one, [torch.ones(1, 2)])
+    assert not same_numbers(one, [torch.ones(2).double()])
+    assert not same_numbers(one, [])

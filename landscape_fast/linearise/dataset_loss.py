@@ -1,0 +1,71 @@
+"""The loss of the whole data and its gradient, and the check that a second pass repeats them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape_fast.linearise.checkpointing import reentrance_refused
+from landscape_fast.linearise.objective import Objective
+from landscape_fast.linearise.params import ParameterSpace
+from landscape_fast.linearise.second_derivative import twice_differentiable
+
+REPEATS = 1e-3  # relative difference of two gradients of one batch that rounding may make
+
+
+def measured_loss(
+    model: nn.Module, objective: Objective, space: ParameterSpace, batches: Iterable[Any]
+) -> tuple[float, float]:
+    """One forward pass: the summed loss and what it counts.
+
+    Raises:
+        ValueError: The loss is not finite, depends on no selected parameter, or is stochastic, or
+            the model checkpoints activations in the reentrant way.
+    """
+    total, counts = 0.0, 0.0
+    for index, batch in enumerate(batches):
+        if index == 0:
+            _require_repeatable(model, objective, space, batch)
+        with torch.no_grad():
+            value, count = objective(model, batch)
+        if not torch.isfinite(value):
+            raise ValueError(f"loss is {float(value)} on batch {index} of the loader")
+        total, counts = total + float(value), counts + count
+    return total, counts
+
+
+def summed_gradient(
+    model: nn.Module, objective: Objective, space: ParameterSpace, batches: Iterable[Any]
+) -> tuple[float, Tensor]:
+    """The summed loss and its gradient (n,), both added up over batches in float64."""
+    total = 0.0
+    gradient = torch.zeros(space.size, dtype=torch.float64, device=space.device)
+    for batch in batches:
+        with twice_differentiable(model):
+            value, _ = objective(model, batch)
+            gradient += space.flatten(_gradient(value, space))
+        total += float(value.detach())
+    return total, gradient
+
+
+def _require_repeatable(
+    model: nn.Module, objective: Objective, space: ParameterSpace, batch: Any
+) -> None:
+    with reentrance_refused():
+        one, other = (
+            space.flatten(_gradient(objective(model, batch)[0], space)).double() for _ in range(2)
+        )
+    if (one - other).norm() > REPEATS * one.norm():
+        raise ValueError(
+            "model is stochastic in evaluation mode: two gradients of one batch differ by "
+            f"{float((one - other).norm() / one.norm()):.1%}; turn off dropout and noise"
+        )
+
+
+def _gradient(value: Tensor, space: ParameterSpace) -> tuple[Tensor, ...]:
+    if not value.requires_grad:
+        raise ValueError("the loss does not depend on any selected parameter")
+    return torch.autograd.grad(value, space.tensors, materialize_grads=True)

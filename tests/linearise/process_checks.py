@@ -1,0 +1,255 @@
+"""What every process of a gloo group checks; started by test_processes.py, one name per line out.
+
+python process_checks.py RANK SIZE FILE
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from datetime import timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pytest
+import torch
+from oracles import assert_relative, assert_same_state, classification, conv_net, cut, mlp, snapshot
+from torch import distributed, nn
+
+from landscape_fast.krylov.eigen import extreme_eigenpairs
+from landscape_fast.linearise.fisher import EmpiricalFisherOperator
+from landscape_fast.linearise.gauss_newton import GGNOperator
+from landscape_fast.linearise.operators import HessianOperator
+
+RANK, SIZE = int(sys.argv[1]), int(sys.argv[2])
+CUTS = [[4], [1, 2, 5], [3, 3]][:SIZE]  # rows of the batches of each rank: unequal shares
+
+
+def batches(shape=(5,), dtype=torch.float64):
+    """All batches, in the order of the ranks."""
+    sizes = [size for share in CUTS for size in share]
+    x, y = classification(sum(sizes), shape)
+    return cut((x.to(dtype), y), sizes)
+
+
+def own(everything, rank=RANK):
+    """The share of a rank."""
+    start = sum(len(share) for share in CUTS[:rank])
+    return everything[start : start + len(CUTS[rank])]
+
+
+def pair(kind=HessianOperator, make=mlp, everything=None, **options):
+    """The operator of the group, and that of all data in one process."""
+    everything = everything or batches()
+    options = {"engine": "autograd", **options}  # which starts faster
+    group = kind(make().double(), own(everything), process_group=distributed.group.WORLD, **options)
+    return group, kind(make().double(), everything, **options)
+
+
+def vectors(op, k=3):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(k, op.shape[0], dtype=op.dtype, generator=generator)
+
+
+def check_products_forms_and_random_forms_are_those_of_one_process():
+    for kind, engine in (
+        (HessianOperator, "captured"),
+        (GGNOperator, "captured"),
+        (EmpiricalFisherOperator, "autograd"),
+    ):
+        group, whole = pair(kind, engine=engine, weight_decay=0.1)
+        v = vectors(whole)
+        assert_relative(group(v), whole(v), 1e-12)
+        assert_relative(group.quadratic(v), whole.quadratic(v), 1e-12)
+        ours, theirs = (op.random_quadratics(4, seed=1, first=2) for op in (group, whole))
+        assert_relative(ours, theirs, 1e-12)
+        assert abs(group.loss - whole.loss) < 1e-12 * whole.loss
+        assert (group.samples, group.products) == (whole.samples, whole.products)
+
+
+def check_the_gradient_is_that_of_one_process():
+    group, whole = pair(weight_decay=0.1)
+    (loss, gradient), (whole_loss, whole_gradient) = (
+        op.loss_and_gradient() for op in (group, whole)
+    )
+    assert_relative(gradient, whole_gradient, 1e-12)
+    assert abs(loss - whole_loss) < 1e-12
+
+
+def check_class_weights_and_ignored_targets_divide_once():
+    for criterion in (
+        nn.CrossEntropyLoss(weight=torch.tensor([0.2, 3.0, 1.0]).double(), ignore_index=1),
+        nn.CrossEntropyLoss(reduction="sum"),
+    ):
+        group, whole = pair(criterion=criterion)
+        v = vectors(whole)
+        assert_relative(group(v), whole(v), 1e-12)
+
+
+def check_monte_carlo_targets_belong_to_the_row_of_the_whole_data():
+    group, whole = pair(GGNOperator, monte_carlo=2, seed=3)
+    v = vectors(whole)
+    assert_relative(group(v), whole(v), 1e-12)
+
+
+def check_results_are_equal_to_the_bit_in_every_process():
+    group, _ = pair(make=conv_net, everything=batches((1, 6, 6)))
+    found = extreme_eigenpairs(group, 2)
+    mine = torch.cat([found.values, found.vectors.reshape(-1)])
+    everyones = [torch.empty_like(mine) for _ in range(SIZE)]
+    distributed.all_gather(everyones, mine)
+    assert all(torch.equal(one, mine) for one in everyones)
+
+
+def check_rounding_in_float32_is_that_of_one_process():
+    group = HessianOperator(
+        mlp(),
+        own(batches(dtype=torch.float32)),
+        engine="autograd",
+        process_group=distributed.group.WORLD,
+    )
+    single = HessianOperator(mlp(), batches(dtype=torch.float32), engine="autograd")
+    _, exact = pair()
+    v = vectors(single)
+    wanted = exact(v.double())
+    theirs = (single(v) - wanted).abs().max()
+    assert (group(v) - wanted).abs().max() <= 2 * theirs + 1e-7 * wanted.abs().max()
+
+
+def check_a_loader_that_is_read_again_has_the_same_answer():
+    group, whole = pair(memory_budget=0)
+    v = vectors(whole)
+    assert_relative(group(v), whole(v), 1e-12)
+
+
+def check_a_model_in_distributed_data_parallel_is_unwrapped_and_untouched():
+    model = mlp().double()
+    wrapped = nn.parallel.DistributedDataParallel(model)
+    wrapped(own(batches())[0][0]).sum().backward()
+    before = snapshot(model)
+    op = HessianOperator(
+        wrapped, own(batches()), engine="autograd", process_group=distributed.group.WORLD
+    )
+    whole = HessianOperator(model, batches(), engine="autograd")
+    v = vectors(whole)
+    assert_relative(op(v), whole(v), 1e-12)
+    assert_same_state(model, before)
+
+
+def raises(text, function):
+    """The error ``text`` in this process, or what another process says of it; nobody may wait."""
+    with pytest.raises((ValueError, RuntimeError, FloatingPointError), match=text) as caught:
+        function()
+    return caught.value
+
+
+def check_a_rank_without_data_is_an_error_in_every_process():
+    share = own(batches()) if RANK else []
+    error = raises(
+        "loader is empty",
+        lambda: HessianOperator(
+            mlp().double(), share, engine="autograd", process_group=distributed.group.WORLD
+        ),
+    )
+    assert ("process 0 of the group failed with ValueError" in str(error)) == (RANK > 0)
+
+
+def check_bad_data_and_models_of_one_rank_are_errors_in_every_process():
+    last = SIZE - 1
+    x, y = own(batches())[0]
+    broken = [(x * float("nan"), y)] if last == RANK else [(x, y)]
+    group = distributed.group.WORLD
+    raises(
+        "loss is nan",
+        lambda: HessianOperator(mlp().double(), broken, engine="autograd", process_group=group),
+    )
+    frozen = mlp().double().requires_grad_(last != RANK)
+    raises(
+        "no trainable parameter",
+        lambda: HessianOperator(frozen, [(x, y)], engine="autograd", process_group=group),
+    )
+
+
+def check_a_product_that_fails_in_one_rank_fails_in_all():
+    group, _ = pair()
+    inner = group._engine.multiply
+
+    def failing(*arguments):
+        if RANK == 0:
+            raise RuntimeError("out of luck")
+        return inner(*arguments)
+
+    group._engine.multiply = failing
+    raises("out of luck", lambda: group(vectors(group)))
+    group._engine.multiply = inner
+    group(vectors(group))  # and the group is still in step
+
+
+def check_a_product_that_is_not_finite_in_one_rank_fails_in_all():
+    group, _ = pair()
+    inner = group._engine.multiply
+    scale = float("inf") if RANK == 0 else 1.0
+    group._engine.multiply = lambda *a: [None if p is None else p * scale for p in inner(*a)]
+    raises("not finite", lambda: group(vectors(group)))
+
+
+def check_different_parameters_are_named():
+    model = mlp().double()
+    if RANK == 0:
+        with torch.no_grad():
+            model[0].weight[1, 1] += 1e-9
+    raises(
+        "parameters or buffers of model differ",
+        lambda: HessianOperator(
+            model, own(batches()), engine="autograd", process_group=distributed.group.WORLD
+        ),
+    )
+
+
+def check_processes_out_of_step_are_told_so():
+    group, _ = pair()
+    v = vectors(group)
+    raises("different vectors", lambda: group(v if RANK else v.flip(0) * 2))
+    raises("vectors at once", lambda: group(v if RANK else v[:1]))
+    raises("draws, seed or first differ", lambda: group.random_quadratics(2, seed=RANK))
+    assert torch.isfinite(group(v)).all()
+
+
+def check_a_group_that_does_not_hold_this_process_is_refused():
+    part = distributed.new_group([0])
+    if RANK == 0:
+        op = HessianOperator(mlp().double(), batches(), engine="autograd", process_group=part)
+        whole = HessianOperator(mlp().double(), batches(), engine="autograd")
+        assert torch.equal(op(vectors(op)), whole(vectors(op)))
+    else:
+        raises(
+            "process_group does not hold this process",
+            lambda: HessianOperator(
+                mlp().double(), batches(), engine="autograd", process_group=part
+            ),
+        )
+    distributed.barrier()
+
+
+def main():
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{sys.argv[3]}",
+        rank=RANK,
+        world_size=SIZE,
+        timeout=timedelta(seconds=40),
+    )
+    for name, check in list(globals().items()):
+        if name.startswith("check_"):
+            check()
+            sys.stdout.write(name + "\n")
+            sys.stdout.flush()
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
