@@ -8,7 +8,7 @@ STAMP       := .venv/.installed
 WORKERS     ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench bench-guard clean
 
 help: ## show this menu
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -19,20 +19,24 @@ demo: $(STAMP) ## train, measure, classify and draw a grid of networks on real d
 test: $(STAMP) ## all tests, the slow ones included
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
-lint: .venv/.lint ## style, types, spelling, formatting
+lint: .venv/.lint ## style, types, spelling, formatting, tables that fit their results
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell landscape_fast csrc tests benchmarks experiments docs README.md CONTRIBUTING.md CHANGELOG.md
 	$(BIN)/clang-format --dry-run -Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
+	$(BIN)/python benchmarks/report --check
 
 format: .venv/.lint ## rewrite sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 
-bench: $(STAMP) ## time the native operations against plain torch
+bench: $(STAMP) ## measure everything against plain torch and the packages people use
 	$(BIN)/pytest benchmarks --benchmark-only -o python_files="bench_*.py" -o addopts="-ra --import-mode=importlib" --benchmark-columns=median,iqr,rounds
+
+bench-guard: $(STAMP) ## five minutes of it: fails where a ratio is 20% worse than the committed one
+	$(BIN)/python benchmarks/report/guard.py
 
 clean: ## remove the environment and what was built; results stay
 	rm -rf .venv build

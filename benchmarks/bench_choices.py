@@ -3,7 +3,7 @@
 Answers are held together before the clock starts; ``extra_info["ratios"]`` has the paired ratios,
 with the decision over without it (pairing.py), and ``error`` where a decision costs digits.
 
-``python benchmarks/choices_table.py RESULTS.json`` makes the table of docs/engine.md.
+``python benchmarks/report`` makes the table from committed results.
 """
 
 from __future__ import annotations

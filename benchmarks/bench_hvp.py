@@ -1,15 +1,16 @@
 """Products with the Hessian and quadratic forms, per vector, against the plain torch ways.
 
-Time is that of one vector of a block of K = 8 through one batch of 128. Each benchmark asserts
-first that the answers agree; ``extra_info`` holds the paired ratios (ours over theirs).
+Time is that of one vector of a block through one batch of 128, on a CPU a block of K = 8, on a GPU
+of 32. Each benchmark asserts first that the answers agree; ``extra_info`` holds the paired ratios
+(ours over theirs).
 
+gradient    one plain gradient: twice that is what a product costs at least
 rebuilt     gradient with its graph, then one double backward: a product as PyHessian makes it
 kept        double backward through a graph that is kept between vectors
 vmap        torch.func.vmap of jvp of grad over the block
 compiled    the same under torch.compile
 
-``python benchmarks/hvp_table.py RESULTS.json`` makes the table of docs/engine.md from what
-``--benchmark-json`` wrote.
+``python benchmarks/report`` makes the table from committed results.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from landscape_fast import HessianOperator
 from landscape_fast.linearise.capture import capture_gradient
 from landscape_fast.training.models import resnet18
 
-K, BATCH = 8, 128
+BATCH = 128
+VECTORS = {"cpu": 8, "cuda": 32}
+DEVICES = [name for name in VECTORS if name == "cpu" or torch.cuda.is_available()]
 
 
 def mlp() -> nn.Module:
@@ -62,6 +65,11 @@ class Rivals:
         loss = F.cross_entropy(self.model(self.x), self.y)
         return torch.autograd.grad(loss, list(self.parameters.values()), create_graph=True)
 
+    def plain(self) -> tuple[torch.Tensor, ...]:
+        """One gradient."""
+        loss = F.cross_entropy(self.model(self.x), self.y)
+        return torch.autograd.grad(loss, list(self.parameters.values()))
+
     def kept(self, parts: list[torch.Tensor]) -> torch.Tensor:
         """Double backward through the kept graph."""
         product = torch.autograd.grad(
@@ -88,28 +96,40 @@ class Rivals:
             return vmap(product)(block)
 
 
-@pytest.fixture(params=PROBLEMS)
+@pytest.fixture(params=[name + at for at in ("", " on cuda")[: len(DEVICES)] for name in PROBLEMS])
 def problem(request):
-    make, shape = PROBLEMS[request.param]
+    name, _, device = request.param.partition(" on ")
+    make, shape = PROBLEMS[name]
     torch.manual_seed(0)
-    model = make().eval()
+    model = make().eval().to(device or "cpu")
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
-    batch = torch.randn(BATCH, *shape), torch.randint(10, (BATCH,))
+    x, y = torch.randn(BATCH, *shape), torch.randint(10, (BATCH,))
+    batch = x.to(device or "cpu"), y.to(device or "cpu")
     op = HessianOperator(model, [batch], engine="captured")
-    return op, Rivals(model, batch), torch.randn(K, op.shape[0])
+    v = torch.randn(VECTORS[device or "cpu"], op.shape[0]).to(op.device)
+    return op, Rivals(model, batch), v
 
 
-def record(benchmark, ours, rivals) -> None:
+def describe(benchmark, op: HessianOperator, vectors: int) -> None:
+    """Store what ran where."""
+    benchmark.extra_info.update(
+        vectors=vectors, threads=torch.get_num_threads(), torch=torch.__version__
+    )
+    if op.device.type == "cuda":
+        benchmark.extra_info["gpu"] = torch.cuda.get_device_name()
+
+
+def record(benchmark, op: HessianOperator, vectors: int, ours, rivals) -> None:
     """Store ratios per vector: ours takes the block, ``rivals`` is their calls per vector."""
     rivals = {name: lambda f=f: f(0) for name, f in rivals.items()}
-    found = ratios(ours, rivals, rounds=5 if "64" in benchmark.name else 7)
-    benchmark.extra_info.update(
-        ratios={name: {q: v / K for q, v in of.items()} for name, of in found.items()},
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-    )
-    benchmark.pedantic(ours, rounds=1 if "64" in benchmark.name else 3)
+    slow = "64" in benchmark.name and op.device.type == "cpu"
+    found = ratios(ours, rivals, rounds=5 if slow else 7)
+    describe(benchmark, op, vectors)
+    benchmark.extra_info["ratios"] = {
+        name: {q: v / vectors for q, v in of.items()} for name, of in found.items()
+    }
+    benchmark.pedantic(ours, rounds=1 if slow else 3)
 
 
 def test_product(problem, benchmark):
@@ -119,8 +139,11 @@ def test_product(problem, benchmark):
     assert (ours - plain).norm() <= 1e-4 * plain.norm()
     record(
         benchmark,
+        op,
+        len(v),
         lambda: op(v),
         {
+            "gradient": lambda _: rivals.plain(),
             "kept": lambda index: rivals.kept(parts[index]),
             "rebuilt": lambda index: rivals.rebuilt(parts[index]),
         },
@@ -135,9 +158,8 @@ def test_product_against_vmap(problem, benchmark, way):
     plain = op.space.to_vector(theirs(named))
     assert (op(v) - plain).norm() <= 1e-4 * plain.norm()
     found = ratios(lambda: op(v), {way: lambda: theirs(named)}, rounds=5)
-    benchmark.extra_info.update(
-        ratios=found, threads=torch.get_num_threads(), torch=torch.__version__
-    )
+    describe(benchmark, op, len(v))
+    benchmark.extra_info["ratios"] = found
     benchmark.pedantic(lambda: op(v), rounds=3)
 
 
@@ -148,6 +170,8 @@ def test_quadratic(problem, benchmark):
     assert ((op.quadratic(v[:2]) - plain).abs() <= 1e-3 * plain.abs().max()).all()
     record(
         benchmark,
+        op,
+        len(v),
         lambda: op.quadratic(v),
         {"rebuilt": lambda index: rivals.rebuilt(parts[index]) @ v[index]},
     )

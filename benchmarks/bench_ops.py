@@ -7,8 +7,7 @@ float64     the torch expression that has our accuracy: converted first, sums in
 torch       torch's own generator, for signs and Gaussians
 
 ``extra_info`` also has the bytes that must move at least and the multiply-adds, for rates.
-``python benchmarks/ops_table.py RESULTS.json`` makes the table of docs/kernels.md from what
-``--benchmark-json`` wrote.
+``python benchmarks/report`` makes the table from committed results.
 """
 
 from __future__ import annotations
