@@ -122,4 +122,5 @@ PYBIND11_MODULE(_C, module) {
   module.def("block_update_", bind_block_update, arg("y"), arg("coefficients"), arg("basis"));
   module.def("orthogonalise_", bind_orthogonalise, arg("block"), arg("basis"));
   bind_tangents(module);
+  bind_norms(module);
 }

@@ -43,4 +43,13 @@ void softmax_tangent(const Softmax& of);
 int64_t softmax_quadratic_scratch(const Tangents& shape);
 void softmax_quadratic(const Softmax& of, double* forms, double* scratch);
 
+void layer_norm_tangent(const LayerNormTangent& of);
+
+int64_t layer_norm_gradient_tangent_scratch(const Tangents& shape);
+void layer_norm_gradient_tangent(const LayerNormGradientTangent& of, double* weight_rows,
+                                 double* bias_rows, double* scratch);
+
+int64_t layer_norm_quadratic_scratch(const Tangents& shape);
+void layer_norm_quadratic(const LayerNormQuadratic& of, double* forms, double* scratch);
+
 }  // namespace landscape::cuda

@@ -76,4 +76,21 @@ void softmax_tangent(const Softmax& of);
 int64_t softmax_quadratic_scratch(const Softmax& of);
 void softmax_quadratic(const Softmax& of, double* forms, double* scratch);
 
+// Tangents of  y = weight n + bias,  n = (x - mean) inverse  with the statistics of each row of x
+// itself; n' and g' as in normal.h:
+//   out = weight n' + weight_dot[k] n + bias_dot[k]
+void layer_norm_tangent(const LayerNormTangent& of);
+
+// Tangents of its backward pass, delta the gradient in y:
+//   out = g',   weight_rows[k, c] = sum_r (delta_dot n + delta n'),   bias_rows[k, c] = sum_r
+//   delta_dot
+// weight_rows, bias_rows: (K, C)
+int64_t layer_norm_gradient_tangent_scratch(const LayerNormGradientTangent& of);
+void layer_norm_gradient_tangent(const LayerNormGradientTangent& of, double* weight_rows,
+                                 double* bias_rows, double* scratch);
+
+// forms[k] = sum adjoint y", y" = weight n" + 2 weight_dot[k] n'; forms: (K,)
+int64_t layer_norm_quadratic_scratch(const LayerNormQuadratic& of);
+void layer_norm_quadratic(const LayerNormQuadratic& of, double* forms, double* scratch);
+
 }  // namespace landscape

@@ -9,11 +9,6 @@ namespace {
 
 using py::arg;
 
-// Operations on the CPU need none.
-NewTensor new_scratch(py::handle like, const Tangents& block, int64_t size) {
-  return size == 0 ? NewTensor{py::none(), nullptr} : new_float64(like, block.device, {size});
-}
-
 NormParameters norm_parameters(TangentArguments& all, const py::object& mean,
                                const py::object& scale, const py::object& gain,
                                const py::object& weight_dot) {

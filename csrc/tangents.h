@@ -63,6 +63,35 @@ struct Softmax {
   Tangents dot, out;  // (K, R, C)
 };
 
+// Normalisation of every row by its own mean and deviation.
+struct LayerNorm {
+  Matrix x;              // (R, C)
+  Matrix mean, inverse;  // (R,), inverse: one over the deviation
+  Matrix weight;         // (C,), optional: ones
+  Matrix weight_dot;     // (K, C), optional
+};
+
+// What layer_norm_tangent is given.
+struct LayerNormTangent {
+  LayerNorm layer;
+  Tangents dot, out;  // (K, R, C), dot optional
+  Matrix bias_dot;    // (K, C), optional
+};
+
+// What layer_norm_gradient_tangent is given.
+struct LayerNormGradientTangent {
+  LayerNorm layer;
+  Matrix delta;                    // (R, C)
+  Tangents delta_dot, x_dot, out;  // (K, R, C), the first two optional
+};
+
+// What layer_norm_quadratic is given.
+struct LayerNormQuadratic {
+  LayerNorm layer;
+  Matrix adjoint;  // (R, C)
+  Tangents dot;    // (K, R, C)
+};
+
 // One element, or one vector of adjacent ones, of the type that the caller computes in.
 template <typename T, typename scalar_t>
 LANDSCAPE_SHARED T take(const scalar_t* p) {

@@ -45,4 +45,34 @@ def pointwise_gradient_tangent_(
 def pointwise_quadratic(kind: str, z: Tensor, adjoint: Tensor, z_dot: Tensor) -> Tensor: ...
 def softmax_tangent_(p: Tensor, dot: Tensor, row_weight: Tensor, out: Tensor) -> Tensor: ...
 def softmax_quadratic(p: Tensor, dot: Tensor, row_weight: Tensor) -> Tensor: ...
+def layer_norm_tangent_(
+    dot: Tensor | None,
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor | None,
+    weight_dot: Tensor | None,
+    bias_dot: Tensor | None,
+    out: Tensor,
+) -> Tensor: ...
+def layer_norm_gradient_tangent_(
+    delta_dot: Tensor | None,
+    x_dot: Tensor | None,
+    delta: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor | None,
+    weight_dot: Tensor | None,
+    out: Tensor,
+) -> tuple[Tensor, Tensor]: ...
+def layer_norm_quadratic(
+    dot: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor | None,
+    weight_dot: Tensor | None,
+    adjoint: Tensor,
+) -> Tensor: ...
 def select_instruction_set(name: str | None) -> str: ...

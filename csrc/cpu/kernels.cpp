@@ -1,6 +1,7 @@
 // Compiled once per instruction set; LANDSCAPE_INSTRUCTION_SET names it.
 #include "affine_norm.h"
 #include "dots.h"
+#include "layer_norm.h"
 #include "pointwise.h"
 #include "probes.h"
 #include "softmax.h"
@@ -25,7 +26,10 @@ constexpr Kernels<scalar_t> table() {
           activation_tangent<scalar_t>,
           weighted_square<scalar_t>,
           softmax_row<scalar_t>,
-          softmax_spread<scalar_t>};
+          softmax_spread<scalar_t>,
+          layer_norm_tangent<scalar_t>,
+          layer_norm_gradient<scalar_t>,
+          layer_norm_form<scalar_t>};
 }
 
 bool supported() {

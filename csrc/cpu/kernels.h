@@ -13,8 +13,9 @@
 namespace landscape::cpu {
 
 constexpr int64_t kLanes = 8;
-constexpr int64_t kGroupRows = 8;  // rows of a block that are worked on at a time
-constexpr int64_t kSpread = 32;    // a channel with fewer positions has no loop of its own
+constexpr int64_t kGroupRows = 8;      // rows of a block that are worked on at a time
+constexpr int64_t kSpread = 32;        // a channel with fewer positions has no loop of its own
+constexpr int64_t kLayerNormRoom = 4;  // rows
 
 template <typename scalar_t>
 struct Kernels {
@@ -59,6 +60,15 @@ struct Kernels {
                       int64_t n);
   // sum_j p[j] (dot[j] - mean)^2
   double (*softmax_spread)(const scalar_t* p, const scalar_t* dot, int64_t n);
+
+  // The operations of ops.h on rows first to last, in a room of kLayerNormRoom rows. The last two
+  // add to sums over rows, (K, C) each, and to forms, (K,).
+  void (*layer_norm_tangent)(const LayerNormTangent& of, int64_t first, int64_t last,
+                             scalar_t* room);
+  void (*layer_norm_gradient)(const LayerNormGradientTangent& of, int64_t first, int64_t last,
+                              scalar_t* weight_sums, scalar_t* bias_sums, scalar_t* room);
+  void (*layer_norm_form)(const LayerNormQuadratic& of, int64_t first, int64_t last, double* forms,
+                          scalar_t* room);
 };
 
 struct InstructionSet {

@@ -41,6 +41,11 @@ from landscape_fast._native.blocks import (
     orthogonalise_,
     row_dots,
 )
+from landscape_fast._native.layer_norm import (
+    layer_norm_gradient_tangent_,
+    layer_norm_quadratic,
+    layer_norm_tangent_,
+)
 from landscape_fast._native.pointwise import (
     pointwise_gradient_tangent_,
     pointwise_quadratic,
@@ -55,6 +60,9 @@ __all__ = [
     "block_dots",
     "block_update_",
     "has_cuda",
+    "layer_norm_gradient_tangent_",
+    "layer_norm_quadratic",
+    "layer_norm_tangent_",
     "normals_",
     "orthogonalise_",
     "pointwise_gradient_tangent_",

@@ -10,67 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from native.abi import Block, Pieces, address, array, as_block, as_pieces, as_rows
 
 from landscape_fast import _native
 
 ROOT = Path(__file__).resolve().parents[2]
 EMULATOR = Path(__file__).resolve().parent / "emulator"
-
-
-class Block(ctypes.Structure):
-    """A 2-D tensor as the C functions of emulator/entry.cpp take it."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("rows", ctypes.c_int64),
-        ("columns", ctypes.c_int64),
-        ("stride", ctypes.c_int64),
-        ("is_float64", ctypes.c_int),
-    )
-
-
-def as_block(tensor: torch.Tensor) -> Block:
-    assert tensor.dim() == 2
-    assert tensor.shape[1] < 2 or tensor.stride(1) == 1
-    is_float64 = tensor.dtype == torch.float64
-    return Block(tensor.data_ptr(), *tensor.shape, tensor.stride(0), is_float64)
-
-
-class Pieces(ctypes.Structure):
-    """A block of tangents as the C functions of emulator/entry_tangents.cpp take it."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("tangents", ctypes.c_int64),
-        ("batch", ctypes.c_int64),
-        ("size", ctypes.c_int64),
-        ("tangent_stride", ctypes.c_int64),
-        ("batch_stride", ctypes.c_int64),
-        ("is_float64", ctypes.c_int),
-    )
-
-
-def as_pieces(block: torch.Tensor | None) -> Pieces:
-    if block is None:
-        return Pieces()
-    size = block[0, 0].numel() if block.numel() else 0
-    is_float64 = block.dtype == torch.float64
-    return Pieces(block.data_ptr(), *block.shape[:2], size, *block.stride()[:2], is_float64)
-
-
-def as_rows(tensor: torch.Tensor | None) -> Block:
-    """A primal as (B, rest), a vector as one row."""
-    if tensor is None:
-        return Block()
-    return as_block(tensor[None] if tensor.dim() == 1 else tensor.flatten(1))
-
-
-def array(kind: type[ctypes.Structure], *items: ctypes.Structure) -> ctypes.Array:
-    return (kind * len(items))(*items)
-
-
-def address(tensor: torch.Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
 
 
 # In the order of landscape::Activation.
@@ -194,9 +139,39 @@ class Emulated:
         )
         return forms
 
+    def layer_norm_tangent_(self, dot, x, mean, inverse, weight, weight_dot, bias_dot, out):
+        self.call(
+            "emulated_layer_norm_tangent",
+            array(Pieces, *map(as_pieces, (dot, out))),
+            array(Block, *map(as_rows, (x, mean, inverse, weight, weight_dot, bias_dot))),
+        )
+        return out
+
+    def layer_norm_gradient_tangent_(
+        self, delta_dot, x_dot, delta, x, mean, inverse, weight, weight_dot, out
+    ):
+        rows = torch.full((2, len(out), x.shape[1]), torch.nan, dtype=torch.float64)
+        self.call(
+            "emulated_layer_norm_gradient_tangent",
+            array(Pieces, *map(as_pieces, (delta_dot, x_dot, out))),
+            array(Block, *map(as_rows, (x, mean, inverse, weight, weight_dot, delta))),
+            *map(address, rows),
+        )
+        return tuple(rows)
+
+    def layer_norm_quadratic(self, dot, x, mean, inverse, weight, weight_dot, adjoint):
+        forms = torch.full((len(dot),), torch.nan, dtype=torch.float64)
+        self.call(
+            "emulated_layer_norm_quadratic",
+            array(Pieces, as_pieces(dot)),
+            array(Block, *map(as_rows, (x, mean, inverse, weight, weight_dot, adjoint))),
+            address(forms),
+        )
+        return forms
+
 
 # The C functions around the launchers.
-ENTRIES = (EMULATOR / "entry.cpp", EMULATOR / "entry_tangents.cpp")
+ENTRIES = tuple(EMULATOR / f"{name}.cpp" for name in ("entry", "entry_tangents", "entry_norms"))
 
 
 def build(folder: Path, kernels: Path, *sources: Path) -> Path:

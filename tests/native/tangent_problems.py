@@ -100,3 +100,46 @@ class SoftmaxProblem:
         self.p = self.logits.softmax(1).to(dtype)
         self.row_weight = torch.rand(r, generator=generator, dtype=dtype)
         self.dot = torch.randn(k, r, c, generator=generator, dtype=dtype) + 5
+
+
+class LayerNormProblem:
+    """Random rows, not centred, with their statistics, and tangents of everything."""
+
+    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+        k, r, c = shape
+        generator = torch.Generator().manual_seed(k + 10 * r + 100 * c)
+
+        def normal(*size: int) -> Tensor:
+            return torch.randn(size, generator=generator, dtype=dtype)
+
+        self.eps = 0.1
+        self.x, self.delta = normal(r, c) + 2, normal(r, c)
+        self.weight = torch.rand(c, generator=generator, dtype=dtype) + 0.5
+        self.mean = self.x.mean(1)
+        variance = (self.x - self.mean[:, None]).square().mean(1)
+        self.inverse = (variance + self.eps).rsqrt()
+        self.x_dot, self.delta_dot = normal(k, r, c) + 1, normal(k, r, c)
+        # Columns of a wider buffer, as the tangents of all parameters come.
+        self.weight_dot, self.bias_dot = normal(2, k, c + 3)[..., 1 : c + 1]
+
+    def layer(self, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """What all three operations take."""
+        names = ("x", "mean", "inverse", "weight", "weight_dot")
+        return {name: getattr(self, name).to(device) for name in names}
+
+    def forwards(self, order: str, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Arguments of layer_norm_tangent_."""
+        dot = block(self.x_dot.to(device), order)
+        out = torch.full_like(dot, torch.nan)
+        return self.layer(device) | {"dot": dot, "bias_dot": self.bias_dot.to(device), "out": out}
+
+    def backwards(self, order: str, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Arguments of layer_norm_gradient_tangent_."""
+        blocks = {n: block(getattr(self, n).to(device), order) for n in ("delta_dot", "x_dot")}
+        out = torch.full_like(blocks["x_dot"], torch.nan)
+        return self.layer(device) | blocks | {"delta": self.delta.to(device), "out": out}
+
+    def form(self, order: str, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Arguments of layer_norm_quadratic."""
+        dot = block(self.x_dot.to(device), order)
+        return self.layer(device) | {"dot": dot, "adjoint": self.delta.to(device)}

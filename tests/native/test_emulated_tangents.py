@@ -7,6 +7,7 @@ import torch
 from native.tangent_problems import (
     ACTIVATIONS,
     ActivationProblem,
+    LayerNormProblem,
     NormProblem,
     SoftmaxProblem,
     backwards,
@@ -77,6 +78,33 @@ def test_softmax_operations(kernels, dtype, shape):
     torch.testing.assert_close(forms, expected, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 70, 10), (2, 3, 203)])
+@pytest.mark.parametrize("missing", [(), ("dot", "delta_dot", "weight"), ("x_dot", "weight_dot")])
+def test_layer_norm_operations(kernels, dtype, shape, missing):
+    eps = torch.finfo(dtype).eps
+    near = {"rtol": 64 * eps, "atol": 64 * eps}
+    p = LayerNormProblem(shape, dtype)
+
+    def arguments(given):
+        return given | {name: None for name in missing if name in given}
+
+    moved, twin = (arguments(p.forwards("gaps")) for _ in range(2))
+    kernels.layer_norm_tangent_(**moved)
+    _native.layer_norm_tangent_(**twin)
+    torch.testing.assert_close(moved["out"], twin["out"], **near)
+    back, twin = (arguments(p.backwards("gaps")) for _ in range(2))
+    rows = kernels.layer_norm_gradient_tangent_(**back)
+    expected = _native.layer_norm_gradient_tangent_(**twin)
+    torch.testing.assert_close(back["out"], twin["out"], **near)
+    near["atol"] *= shape[1] ** 0.5
+    for ours, theirs in zip(rows, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, **near)
+    given = arguments(p.form("gaps")) | {"dot": block(p.x_dot, "gaps")}
+    near["atol"] *= shape[2]
+    forms = kernels.layer_norm_quadratic(**given)
+    torch.testing.assert_close(forms, _native.layer_norm_quadratic(**given), **near)
+
+
 def test_empty_blocks_have_sums_zero(kernels, dtype):
     for shape in ((0, 2, 3, 4), (2, 0, 3, 4), (2, 3, 0, 4), (2, 3, 4, 0)):
         p = NormProblem(shape, dtype)
@@ -89,4 +117,9 @@ def test_empty_blocks_have_sums_zero(kernels, dtype):
         assert torch.equal(forms, torch.zeros(shape[0], dtype=torch.float64))
         problem = SoftmaxProblem(shape, dtype)
         forms = kernels.softmax_quadratic(problem.p, problem.dot, problem.row_weight)
+        assert torch.equal(forms, torch.zeros(shape[0], dtype=torch.float64))
+        layer = LayerNormProblem(shape, dtype)
+        for rows in kernels.layer_norm_gradient_tangent_(**layer.backwards("kb")):
+            assert torch.equal(rows, torch.zeros(shape[0], shape[2], dtype=torch.float64))
+        forms = kernels.layer_norm_quadratic(**layer.form("kb"))
         assert torch.equal(forms, torch.zeros(shape[0], dtype=torch.float64))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from native.tangent_problems import (
     ActivationProblem,
+    LayerNormProblem,
     NormProblem,
     SoftmaxProblem,
     backwards,
@@ -102,6 +103,23 @@ def test_sets_with_fused_multiply_add_agree_on_activations_and_softmax(dtype, sh
         _native.softmax_tangent_(s.p, s.dot, s.row_weight, other)
         forms = _native.pointwise_quadratic("silu", a.z, a.delta, a.z_dot)
         each.append((out, other, forms, _native.softmax_quadratic(s.p, s.dot, s.row_weight)))
+    for answers_of_set in each[1:]:
+        for answer, widest in zip(answers_of_set, each[0], strict=True):
+            assert torch.equal(answer, widest)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (2, 70, 64), (2, 3, 1103)])
+def test_all_sets_agree_on_layer_normalisation_to_the_bit(dtype, shape):
+    p = LayerNormProblem(shape, dtype)
+    each = []
+    for name in available():
+        assert _C.select_instruction_set(name) == name
+        moved, back = p.forwards("bk"), p.backwards("bk")
+        _native.layer_norm_tangent_(**moved)
+        rows = _native.layer_norm_gradient_tangent_(**back)
+        each.append(
+            (moved["out"], back["out"], *rows, _native.layer_norm_quadratic(**p.form("bk")))
+        )
     for answers_of_set in each[1:]:
         for answer, widest in zip(answers_of_set, each[0], strict=True):
             assert torch.equal(answer, widest)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from native.tangent_problems import (
     ActivationProblem,
+    LayerNormProblem,
     NormProblem,
     SoftmaxProblem,
     backwards,
@@ -59,6 +60,18 @@ MORE_CALLS = {
         partial(softmax, "p", "dot", "row_weight", "out"),
     ),
     "softmax_quadratic": (_native.softmax_quadratic, partial(softmax, "p", "dot", "row_weight")),
+    "layer_norm_tangent_": (
+        _native.layer_norm_tangent_,
+        lambda: LayerNormProblem((2, 3, 5), torch.float32).forwards("kb"),
+    ),
+    "layer_norm_gradient_tangent_": (
+        _native.layer_norm_gradient_tangent_,
+        lambda: LayerNormProblem((2, 3, 5), torch.float32).backwards("kb"),
+    ),
+    "layer_norm_quadratic": (
+        _native.layer_norm_quadratic,
+        lambda: LayerNormProblem((2, 3, 5), torch.float32).form("kb"),
+    ),
 }
 EVERY = [
     pytest.param(operation, arguments, name, id=f"{title} {name}")
