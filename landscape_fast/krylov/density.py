@@ -5,13 +5,21 @@ from __future__ import annotations
 import torch
 
 from landscape_fast import _native
-from landscape_fast.krylov.lanczos import tridiagonalise
+from landscape_fast.krylov.basis import NEGLIGIBLE
+from landscape_fast.krylov.lanczos import Tridiagonal, tridiagonalise
 from landscape_fast.krylov.operator import SymmetricOperator
 from landscape_fast.results import SpectralDensity
 
+BASES_BYTES = 2**29  # of the bases of the starts that run together, unless the caller says how many
+
 
 def lanczos_quadrature(
-    op: SymmetricOperator, *, starts: int = 10, steps: int = 80, seed: int = 0
+    op: SymmetricOperator,
+    *,
+    starts: int = 10,
+    steps: int = 80,
+    seed: int = 0,
+    block: int | None = None,
 ) -> SpectralDensity:
     r"""Estimate the spectral measure of A from Ritz values of random starts.
 
@@ -23,14 +31,17 @@ def lanczos_quadrature(
         op: Symmetric operator on vectors of length n.
         starts: r, independent starts: the error of the mean falls as ``1/sqrt(starts)``.
         steps: m, depth of each; more steps resolve more of the spectrum's edges. Cut at n.
-        seed: Chooses the starts.
+        seed: Chooses the starts; start i depends on ``(seed, i)`` alone.
+        block: Starts that run together, their products as one block, then the next ones. Memory is
+            ``block * steps * n`` elements. None for as many as keep that below 512 MiB. Changes no
+            bit of the answer but what the operator rounds otherwise in a block of another size.
 
     Returns:
         Nodes and weights (r, m). After a breakdown unused entries repeat the start's last node with
         weight zero.
 
     Raises:
-        ValueError: ``starts`` or ``steps`` is below 1.
+        ValueError: ``starts``, ``steps`` or ``block`` is below 1.
 
     References:
         Ubaru, Chen and Saad (2017), doi:10.1137/16M1104974.
@@ -44,23 +55,32 @@ def lanczos_quadrature(
     """
     if starts < 1 or steps < 1:
         raise ValueError(f"starts and steps must be at least 1, got {starts} and {steps}")
+    if block is not None and block < 1:
+        raise ValueError(f"block must be at least 1, got {block}")
     n = op.shape[0]
     steps = min(steps, n)
-    signs = torch.empty(starts, n, dtype=op.dtype, device=op.device)
-    _native.signs_(signs, seed)
-    lanczos = tridiagonalise(op, signs, steps)
+    if block is None:
+        block = max(1, BASES_BYTES // (steps * n * op.dtype.itemsize))
+    parts = []
+    for first in range(0, starts, block):
+        signs = torch.empty(min(block, starts - first), n, dtype=op.dtype, device=op.device)
+        parts.append(tridiagonalise(op, _native.signs_(signs, seed, first_row=first), steps))
+    lanczos = Tridiagonal.joined(parts)
     nodes = torch.empty(starts, steps, dtype=torch.float64)
-    weights = torch.zeros(starts, steps, dtype=torch.float64)
+    weights, residuals = torch.zeros(2, starts, steps, dtype=torch.float64)
     for start, depth in enumerate(lanczos.depth.tolist()):
         off = lanczos.offdiagonal[start, : depth - 1]
         t = torch.diag(lanczos.diagonal[start, :depth]) + torch.diag(off, 1) + torch.diag(off, -1)
         theta, y = torch.linalg.eigh(t)
         nodes[start, :depth], nodes[start, depth:] = theta, theta[-1]
         weights[start, :depth] = y[0].square()
+        residuals[start, :depth] = lanczos.residual[start] * y[-1].abs()
     return SpectralDensity(
         nodes=nodes,
         weights=weights / weights.sum(1, keepdim=True),
         dimension=n,
         products=int(lanczos.depth.sum()),
         samples=op.samples,
+        residuals=residuals,
+        rounding=NEGLIGIBLE * torch.finfo(op.dtype).eps * lanczos.scale,
     )

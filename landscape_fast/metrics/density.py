@@ -26,6 +26,7 @@ def spectral_density(
     steps: int = 80,
     params: Selection = None,
     seed: int = 0,
+    block: int | None = None,
     memory_budget: int | None = None,
     precision: Precision = "float32",
 ) -> SpectralDensity:
@@ -42,14 +43,17 @@ def spectral_density(
         criterion: ``criterion(model(inputs), targets)``; default cross-entropy.
         loss_fn: ``loss_fn(model, batch)``, a mean over rows or ``(sum, count)``.
         starts: Independent random starts.
-        steps: Lanczos steps of each; memory is ``starts * steps * n`` elements.
+        steps: Lanczos steps of each.
         params: Names or modules to restrict the Hessian to; None for all trainable parameters.
         seed: Chooses the starts.
+        block: Starts that run together; memory is ``block * steps * n`` elements. None for as many
+            as keep that below 512 MiB.
         memory_budget: Bytes of data to keep in memory.
         precision: Of products, see :class:`HessianOperator`; recorded in the result.
 
     Returns:
-        ``nodes`` and ``weights`` (starts, steps), float64.
+        ``nodes`` and ``weights`` (starts, steps), float64, with methods for what is read off them:
+        ``functional``, ``count``, ``mass_at_zero``, ``outliers``, ``curve`` and ``plot``.
 
     Raises:
         ValueError: See :class:`HessianOperator`.
@@ -71,5 +75,5 @@ def spectral_density(
         memory_budget=memory_budget,
         precision=precision,
     )
-    found = lanczos_quadrature(op, starts=starts, steps=steps, seed=seed)
+    found = lanczos_quadrature(op, starts=starts, steps=steps, seed=seed, block=block)
     return replace(found, precision=op.precision)

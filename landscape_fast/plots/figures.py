@@ -84,8 +84,8 @@ def panels(
     slots = [divmod(slot, _COLUMNS) for slot in range(len(quantities) + len(taken))]
     slots = [slot for slot in slots if slot not in taken]
     rows = 1 + max([row for row, _ in slots[: len(quantities)]] + [2 if mapped else 0])
-    with _own_style():
-        figure = _figure(5.0 * _COLUMNS, 4.2 * rows)
+    with own_style():
+        figure = blank_figure(5.0 * _COLUMNS, 4.2 * rows)
         places = figure.add_gridspec(rows, _COLUMNS)
         for slot, quantity in zip(slots, quantities, strict=False):
             axes = figure.add_subplot(places[slot])
@@ -118,8 +118,8 @@ def phase_map(
     grid = _checked(table, load, temperature, hot, "paper", phase)
     if phase not in grid:
         raise ValueError(f"phase: the table has no column {phase!r}; classify it first")
-    with _own_style():
-        figure = _figure(10.5, 6.5)
+    with own_style():
+        figure = blank_figure(10.5, 6.5)
         places = figure.add_gridspec(1, 2, width_ratios=(2.4, 1.0))
         left, right = figure.add_subplot(places[0]), figure.add_subplot(places[1])
         draw_phases(left, grid, phase=phase, probability=probability)
@@ -193,8 +193,8 @@ def save_panels(
     phases = grid.names(phase) if phase in grid else None
     for quantity in quantities:
         if quantity.column in grid:
-            with _own_style():
-                figures[quantity.key] = _figure(6.0, 4.8)
+            with own_style():
+                figures[quantity.key] = blank_figure(6.0, 4.8)
                 axes = figures[quantity.key].add_subplot()
                 draw_quantity(axes, grid, quantity, scales, phases=phases)
     folder = Path(directory)
@@ -203,7 +203,7 @@ def save_panels(
     for name, figure in figures.items():
         for ending in formats:
             written.append(folder / f"{name}.{ending}")
-            with _own_style():
+            with own_style():
                 figure.savefig(written[-1], dpi=dpi, metadata=_UNDATED.get(ending))
     return written
 
@@ -221,7 +221,7 @@ def _checked(
     return grid
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank_figure(width: float, height: float) -> Figure:
     """An empty white figure of this size in inches, with a canvas of its own."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -229,7 +229,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 @contextmanager
-def _own_style() -> Iterator[None]:
+def own_style() -> Iterator[None]:
     """Matplotlib's defaults in place of the user's settings, which are put back."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()

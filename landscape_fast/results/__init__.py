@@ -5,11 +5,12 @@ vectors that went through the operator, ``samples`` the number of data rows the 
 """
 
 from landscape_fast.results.convergence import NotConverged
-from landscape_fast.results.density import SpectralDensity
+from landscape_fast.results.density import SpectralDensity, SpectralEstimate
 from landscape_fast.results.diagonal import Diagonal
 from landscape_fast.results.eigenpairs import Eigenpairs
 from landscape_fast.results.estimate import Estimate
 from landscape_fast.results.models import Connectivity, Quality, Similarity, Training
+from landscape_fast.results.outliers import Outliers
 from landscape_fast.results.trace import Trace
 
 __all__ = [
@@ -18,9 +19,11 @@ __all__ = [
     "Eigenpairs",
     "Estimate",
     "NotConverged",
+    "Outliers",
     "Quality",
     "Similarity",
     "SpectralDensity",
+    "SpectralEstimate",
     "Trace",
     "Training",
 ]

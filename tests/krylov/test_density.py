@@ -4,6 +4,7 @@ import pytest
 import torch
 from oracles import symmetric_matrix
 
+from landscape_fast.krylov import density as density_module
 from landscape_fast.krylov.density import lanczos_quadrature
 from landscape_fast.krylov.operator import DenseOperator
 
@@ -51,3 +52,55 @@ def test_steps_beyond_the_dimension_are_cut():
 def test_counts_below_one_are_named():
     with pytest.raises(ValueError, match="starts and steps must be at least 1, got 0 and 3"):
         lanczos_quadrature(DenseOperator(torch.eye(3)), starts=0, steps=3)
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, None])
+def test_the_cut_of_starts_into_blocks_changes_no_bit(block):
+    # Products of a diagonal matrix do not depend on the block they are part of.
+    class Diagonal:
+        shape, dtype, device, samples = (40, 40), torch.float32, torch.device("cpu"), 0
+        largest = 0
+
+        def __call__(self, vectors):
+            self.largest = max(self.largest, len(vectors))
+            return vectors * torch.linspace(-1, 9, 40)
+
+    op = Diagonal()
+    whole = lanczos_quadrature(op, starts=5, steps=12, block=5)
+    op.largest = 0
+    parts = lanczos_quadrature(op, starts=5, steps=12, block=block)
+    assert torch.equal(parts.nodes, whole.nodes)
+    assert torch.equal(parts.weights, whole.weights)
+    assert op.largest == (block or 5)
+
+
+def test_bases_keep_within_their_bytes(monkeypatch):
+    monkeypatch.setattr(density_module, "BASES_BYTES", 2 * 30 * 100 * 8)
+    sizes = []
+    plain = density_module.tridiagonalise
+
+    def spied(op, starts, steps):
+        sizes.append(len(starts))
+        return plain(op, starts, steps)
+
+    monkeypatch.setattr(density_module, "tridiagonalise", spied)
+    op = DenseOperator(symmetric_matrix(torch.linspace(-1, 1, 100)))
+    lanczos_quadrature(op, starts=5, steps=30)
+    assert sizes == [2, 2, 1]
+
+
+def test_a_block_below_one_is_named():
+    with pytest.raises(ValueError, match="block must be at least 1, got 0"):
+        lanczos_quadrature(DenseOperator(torch.eye(3)), block=0)
+
+
+def test_zero_is_told_from_small_up_to_rounding():
+    values = torch.zeros(200)
+    values[:3] = torch.tensor([1e3, 1.0, -2.0])
+    density = lanczos_quadrature(
+        DenseOperator(symmetric_matrix(values).float()), starts=8, steps=20
+    )
+    assert 0 < density.rounding < 0.1
+    zero = density.mass_at_zero()
+    assert abs(zero.value - 197 / 200) < 4 * zero.stderr
+    assert density.functional("fraction_negative").value < 0.05

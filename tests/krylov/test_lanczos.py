@@ -71,3 +71,40 @@ def test_a_zero_start_and_a_depth_out_of_range_are_named():
     for steps in (0, 4):
         with pytest.raises(ValueError, match="steps must be between 1 and n=3"):
             tridiagonalise(op, torch.ones(1, 3), steps)
+
+
+class Recorded:
+    """A dense operator that keeps what it was given, and can hand back its own argument."""
+
+    def __init__(self, matrix):
+        self._dense = DenseOperator(matrix)
+        self.shape, self.dtype = self._dense.shape, self._dense.dtype
+        self.device, self.samples = self._dense.device, 0
+        self.seen = []
+
+    def __call__(self, block):
+        self.seen.append(block.clone())
+        return self._dense(block)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_basis_stays_orthonormal_over_a_wide_spectrum_until_the_end(dtype):
+    # Outliers converge within few steps: without re-orthogonalisation they come back as copies.
+    values = torch.cat([torch.tensor([1e4, -1e3, 50.0]), torch.linspace(-1, 1, 97) * 1e-2])
+    op = Recorded(symmetric_matrix(values).to(dtype))
+    result = tridiagonalise(op, starts(1, 100, dtype), 100)
+    depth = int(result.depth)
+    basis = torch.cat(op.seen)[:depth].double()
+    error = (basis @ basis.T - torch.eye(depth, dtype=torch.float64)).abs().max()
+    assert float(error) < 50 * torch.finfo(dtype).eps
+    assert result.scale == pytest.approx(1e4, rel=0.5)
+
+
+def test_an_operator_may_hand_back_its_argument():
+    class Identity(Recorded):
+        def __call__(self, block):
+            return block
+
+    result = tridiagonalise(Identity(torch.eye(30).double()), starts(2), 5)
+    assert result.depth.tolist() == [1, 1]
+    assert torch.allclose(result.diagonal[:, 0], torch.ones(2).double())
