@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from landscape_fast.krylov.hutchpp import hutchpp
+    from landscape_fast.krylov.xtrace import xtrace
     from landscape_fast.linearise.fisher import EmpiricalFisherOperator
     from landscape_fast.linearise.gauss_newton import GGNOperator
     from landscape_fast.linearise.operators import HessianOperator
@@ -51,11 +53,13 @@ __all__ = [
     "classify",
     "connectivity",
     "diagonal",
+    "hutchpp",
     "l2_distance",
     "quality",
     "spectral_density",
     "top_eigs",
     "trace",
+    "xtrace",
 ]
 
 _HOMES = {
@@ -66,11 +70,13 @@ _HOMES = {
     "classify": "study.taxonomy",
     "connectivity": "metrics.connectivity",
     "diagonal": "metrics.diagonal",
+    "hutchpp": "krylov.hutchpp",
     "l2_distance": "metrics.distance",
     "quality": "metrics.quality",
     "spectral_density": "metrics.density",
     "top_eigs": "metrics.sharpness",
     "trace": "metrics.trace",
+    "xtrace": "krylov.xtrace",
 }
 
 
