@@ -13,9 +13,9 @@ struct Groups {
   int64_t rows, length, count;
 
   // Groups of about `elements` primal values, at most `most` of them.
-  Groups(const Tangents& shape, int64_t elements, int64_t most) : rows(shape.batch) {
+  Groups(const Tangents& shape, int64_t elements, int64_t most = INT64_MAX) : rows(shape.batch) {
     const int64_t by_size = elements / std::max<int64_t>(1, shape.size);
-    length = std::max({int64_t{1}, by_size, (rows + most - 1) / most});
+    length = std::max({int64_t{1}, by_size, (rows - 1) / most + 1});
     count = (rows + length - 1) / length;
   }
 };
@@ -45,7 +45,7 @@ std::vector<std::vector<scalar_t>> rooms_for(int threads, int64_t size) {
 
 template <typename scalar_t>
 void tangent_on_cpu(const LayerNormTangent& of) {
-  const Groups groups(of.out, kElements, of.out.batch);
+  const Groups groups(of.out, kElements);
   const int threads = threads_of(of.out, groups);
   auto rooms = rooms_for<scalar_t>(threads, cpu::kLayerNormRoom * of.out.size);
   for_each_group(of.out, groups, threads, [&](int64_t, int64_t first, int64_t last, int thread) {
@@ -85,7 +85,9 @@ void gradient_on_cpu(const LayerNormGradientTangent& of, double* weight_rows, do
 template <typename scalar_t>
 void quadratic_on_cpu(const LayerNormQuadratic& of, double* forms) {
   const int64_t tangents = of.dot.tangents;
-  const Groups groups(of.dot, kElements, of.dot.batch);
+  std::fill(forms, forms + tangents, 0.0);
+  if (of.dot.batch * of.dot.size == 0) return;
+  const Groups groups(of.dot, kElements);
   const int threads = threads_of(of.dot, groups);
   auto rooms = rooms_for<scalar_t>(threads, cpu::kLayerNormRoom * of.dot.size);
   std::vector<double> partials(groups.count * tangents);
@@ -94,7 +96,6 @@ void quadratic_on_cpu(const LayerNormQuadratic& of, double* forms) {
                    cpu::kernels<scalar_t>().layer_norm_form(
                        of, first, last, partials.data() + group * tangents, rooms[thread].data());
                  });
-  std::fill(forms, forms + tangents, 0.0);
   for (size_t e = 0; e < partials.size(); ++e) forms[e % tangents] += partials[e];
 }
 

@@ -229,7 +229,7 @@ void launch_gradient(const LayerNormGradientTangent& of, double* weight_rows, do
 
 template <typename scalar_t>
 void launch_forms(const LayerNormQuadratic& of, double* forms, double* scratch) {
-  const int64_t chunks = groups_of(of.dot);
+  const int64_t chunks = of.dot.size > 0 ? groups_of(of.dot) : 0;
   const int64_t together = (of.dot.tangents + kFormsTogether - 1) / kFormsTogether;
   if (chunks > 0) {
     LANDSCAPE_LAUNCH(layer_norm_forms<scalar_t>, grid(chunks * together), kThreads,

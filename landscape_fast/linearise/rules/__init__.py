@@ -9,6 +9,7 @@ from landscape_fast.linearise.rules import (
     errors,
     fourier,
     fused_activations,
+    fused_layer_norm,
     groups,
     layers,
     linear,
