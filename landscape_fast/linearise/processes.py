@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -48,7 +48,8 @@ class Processes:
             return
         from torch import distributed  # half a second that few callers need
 
-        if group == distributed.GroupMember.NON_GROUP_MEMBER:
+        given: Any = group
+        if given is distributed.GroupMember.NON_GROUP_MEMBER:
             raise ValueError("process_group does not hold this process")
         if not isinstance(group, distributed.ProcessGroup):
             raise TypeError(
