@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from landscape_fast.metrics.density import spectral_density
     from landscape_fast.metrics.diagonal import diagonal
     from landscape_fast.metrics.distance import l2_distance
+    from landscape_fast.metrics.ggn_spectrum import ggn_spectrum
     from landscape_fast.metrics.quality import quality
     from landscape_fast.metrics.sharpness import top_eigs
     from landscape_fast.metrics.similarity import cka
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Connectivity,
         Diagonal,
         Eigenpairs,
+        GGNSpectrum,
         NotConverged,
         Quality,
         Similarity,
@@ -43,6 +45,7 @@ __all__ = [
     "Eigenpairs",
     "EmpiricalFisherOperator",
     "GGNOperator",
+    "GGNSpectrum",
     "HessianOperator",
     "NotConverged",
     "Quality",
@@ -53,6 +56,7 @@ __all__ = [
     "classify",
     "connectivity",
     "diagonal",
+    "ggn_spectrum",
     "hutchpp",
     "l2_distance",
     "quality",
@@ -70,6 +74,7 @@ _HOMES = {
     "classify": "study.taxonomy",
     "connectivity": "metrics.connectivity",
     "diagonal": "metrics.diagonal",
+    "ggn_spectrum": "metrics.ggn_spectrum",
     "hutchpp": "krylov.hutchpp",
     "l2_distance": "metrics.distance",
     "quality": "metrics.quality",

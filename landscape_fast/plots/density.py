@@ -32,9 +32,8 @@ def density_figure(density: SpectralDensity) -> Figure:
         x, y = (part.numpy() for part in density.curve())
         shown = y > 0
         top = float(y.max())
-        # One eigenvalue as wide as it is drawn must stay in sight.
         least = max(top * 10.0**-_DECADES, float(y[shown].min()))
-        axes.fill_between(x, np.maximum(y, least), least, color=_BULK, alpha=0.35, linewidth=0)
+        axes.fill_between(x, y, least, where=y > least, color=_BULK, alpha=0.35, linewidth=0)
         axes.plot(x, np.where(y > least, y, np.nan), color=_BULK, linewidth=1.0)
         axes.set_yscale("log")
         axes.set_ylim(least, top * 3)
@@ -60,7 +59,7 @@ def _facts(axes: Axes, density: SpectralDensity) -> None:
         f"{density.dimension:,} eigenvalues, {negative.value:.1%} negative, "
         f"{zero.value:.1%} zero to rounding",
         fontsize=12,
-        pad=34,
+        pad=44,
         loc="left",
     )
 

@@ -9,6 +9,7 @@ from landscape_fast.results.density import SpectralDensity, SpectralEstimate
 from landscape_fast.results.diagonal import Diagonal
 from landscape_fast.results.eigenpairs import Eigenpairs
 from landscape_fast.results.estimate import Estimate
+from landscape_fast.results.ggn_spectrum import GGNSpectrum
 from landscape_fast.results.models import Connectivity, Quality, Similarity, Training
 from landscape_fast.results.outliers import Outliers
 from landscape_fast.results.trace import Trace
@@ -18,6 +19,7 @@ __all__ = [
     "Diagonal",
     "Eigenpairs",
     "Estimate",
+    "GGNSpectrum",
     "NotConverged",
     "Outliers",
     "Quality",
