@@ -1,4 +1,4 @@
-"""Orthonormal blocks of rows: random starts, extension with breakdown, combination."""
+"""Orthonormal rows: random starts, extension with breakdown, rotation and compression."""
 
 from __future__ import annotations
 
@@ -38,7 +38,11 @@ class Basis:
     Args:
         capacity: Rows reserved.
         like: Tensor (k, n) whose n, dtype and device the basis takes.
-        seed: Chooses the random vectors that start the basis and replace lost directions.
+        seed: Chooses the random rows.
+
+    Attributes:
+        size: Rows in use.
+        peak: Most rows that were ever in use.
     """
 
     def __init__(self, capacity: int, like: Tensor, *, seed: int) -> None:
@@ -46,6 +50,12 @@ class Basis:
         self._seed = seed
         self._drawn = 0
         self.size = 0
+        self.peak = 0
+
+    @property
+    def capacity(self) -> int:
+        """Rows reserved."""
+        return len(self._rows)
 
     @property
     def rows(self) -> Tensor:
@@ -59,66 +69,65 @@ class Basis:
     def extend(self, block: Tensor, scale: float) -> Tensor:
         """Append orthonormal rows that span ``block`` (p, n), which is orthogonal to the basis.
 
-        A row without a direction of its own (norm below rounding of ``scale``) is replaced by a
-        random vector orthogonal to everything, coupled with zero: the space was invariant, and the
-        new direction reaches what the start vectors could not see.
-
-        When the basis fills the whole space, rows beyond its room are combinations of those before.
+        A row without a direction of its own (norm below rounding of ``scale``) appends nothing.
 
         Returns:
-            (p, a) float64, the coefficients of the rows of ``block`` in the a appended rows.
+            (p, a) float64, the coefficients of the rows of ``block`` in the a <= p appended rows.
         """
         start = self.size
-        room = min(len(block), block.shape[1] - start)
-        coefficients = torch.zeros(len(block), room, dtype=torch.float64)
+        coefficients = torch.zeros(len(block), len(block), dtype=torch.float64)
         negligible = NEGLIGIBLE * torch.finfo(block.dtype).eps * scale
         for index in range(len(block)):
             row, before = block[index : index + 1], self.size - start
-            appended = self._rows[start : self.size]
-            coefficients[index, :before] = _native.orthogonalise_(row, appended).cpu()
-            if before == room:
-                continue
+            coefficients[index, :before] = _native.orthogonalise_(row, self.rows[start:]).cpu()
             norm = float(row_norms(row))
-            if norm > negligible:
+            room = self.size < block.shape[1]
+            # Dividing a short remainder magnifies what rounding left of the basis in it.
+            if norm > negligible and room and self._append_cleaned(row[0] / norm):
                 coefficients[index, before] = norm
-                self._rows[self.size].copy_(row[0] / norm)
-                # Dividing a short remainder magnifies what rounding left of the basis in it.
-                self._append_cleaned()
-            else:
-                self._append_random()
-        return coefficients
+        return coefficients[:, : self.size - start]
+
+    def append_random(self, count: int) -> int:
+        """Append random orthonormal rows while the space has room; returns how many."""
+        count = min(count, self._rows.shape[1] - self.size)
+        for _ in range(count):
+            while True:
+                row = random_unit_rows(self._rows, 1, seed=self._seed, first=self._drawn)
+                self._drawn += 1
+                _native.orthogonalise_(row, self.rows)
+                # Of a space nearly full little of a random row is left.
+                if self._append_cleaned(row[0] / (float(row_norms(row)) or 1.0)):
+                    break
+        return count
+
+    def cut(self, size: int) -> Tensor:
+        """Shorten the basis to ``size`` rows; returns a copy of those taken off."""
+        removed = self._rows[size : self.size].clone()
+        self.size = size
+        return removed
+
+    def rotate(self, start: int, rotation: Tensor) -> None:
+        """Replace the rows from ``start`` on by ``rotation`` (orthogonal) times them."""
+        self._rows[start : self.size].copy_(combine(rotation, self._rows[start : self.size]))
 
     def compress(self, coefficients: Tensor, keep_last: int) -> None:
         """Replace all but the last ``keep_last`` rows by combinations of them, (l, size - last)."""
         head = self.size - keep_last
         kept = combine(coefficients, self._rows[:head])
-        last = self._rows[head : self.size].clone()
-        self.size = len(coefficients) + keep_last
+        last = self.cut(head)
+        self.size = len(kept) + len(last)
         self._rows[: len(kept)].copy_(kept)
         self._rows[len(kept) : self.size].copy_(last)
 
-    def _append_cleaned(self) -> bool:
-        """Append the row after the last, orthogonalised once more; False if little is left."""
+    def _append_cleaned(self, unit: Tensor) -> bool:
+        """Append a unit row (n,), orthogonalised once more; False if little of it is left."""
         row = self._rows[self.size : self.size + 1]
+        row.copy_(unit)
         _native.orthogonalise_(row, self.rows)
         norm = float(row_norms(row))
         if not norm > 0.5:
             return False
         row.div_(norm)
         self.size += 1
+        self.peak = max(self.peak, self.size)
         return True
-
-    def _append_random(self) -> None:
-        row = self._rows[self.size : self.size + 1]
-        while True:
-            row.copy_(random_unit_rows(row, 1, seed=self._seed, first=self._drawn))
-            self._drawn += 1
-            _native.orthogonalise_(row, self.rows)
-            row.div_(float(row_norms(row)) or 1.0)
-            if self._append_cleaned():
-                return
-
-    def start(self, width: int) -> None:
-        """Fill an empty basis with ``width`` random orthonormal rows."""
-        for _ in range(width):
-            self._append_random()

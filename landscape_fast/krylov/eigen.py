@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from landscape_fast import _native
-from landscape_fast.krylov.basis import Basis, combine, row_norms
+from landscape_fast.krylov.basis import combine, row_norms
+from landscape_fast.krylov.completeness import Question, examine
+from landscape_fast.krylov.ends import WHICH, Ends
 from landscape_fast.krylov.operator import SymmetricOperator
+from landscape_fast.krylov.space import SearchSpace
 from landscape_fast.results import Eigenpairs
 
-WHICH = ("largest", "smallest", "magnitude", "both")
+MOST_ROWS = 500  # of a basis; beyond, the small dense problems would cost as much as products
+CHEAP = 20  # products that an examination may always cost; else as many as the search
+ROUNDINGS = 10  # of one product: what no residual can be expected to fall below
+# Residuals from the recurrence are off by some roundings; near these, products of their own count.
+RECURRENCE = 100 * ROUNDINGS
 
 
 def extreme_eigenpairs(
@@ -19,19 +28,29 @@ def extreme_eigenpairs(
     *,
     which: str = "largest",
     tol: float = 1e-3,
+    risk: float = 0.01,
     seed: int = 0,
     block: int = 1,
+    start: Tensor | None = None,
     max_products: int = 1000,
     basis_size: int | None = None,
+    basis_memory: int = 2**30,
+    eps: float | None = None,
 ) -> Eigenpairs:
-    r"""Find k eigenpairs at the ends of the spectrum, certified by true residuals.
+    r"""Find k eigenpairs at the ends of the spectrum, certified, all copies of each.
 
     A pair counts as converged when :math:`\lVert A v - \lambda v \rVert \le \text{tol}\,
-    |\lambda_1|`, with :math:`\lambda_1` the eigenvalue of largest magnitude met, from products
-    made for the purpose after the iteration; each eigenvalue of A nearest to a reported value is
-    then at most that far from it. A residual proves that a pair is an eigenpair, not that it is
-    among the extreme ones; a random start misses a direction with probability zero, and sees
-    a multiple eigenvalue at most ``block`` times unless the space becomes invariant.
+    |\lambda_1|`, with :math:`\lambda_1` the eigenvalue of largest magnitude met; an eigenvalue of A
+    is then at most that far from the reported one. Residuals come from the products of the
+    iteration by linearity, and from products made for the purpose where ``tol`` is so small that
+    rounding would show.
+
+    A residual proves that a pair is an eigenpair, not that it is among the extreme ones: from its
+    start a search sees one copy of a multiple eigenvalue. So after convergence a random block
+    orthogonal to all that was searched is iterated until it shows a larger eigenvalue, and the
+    search goes on with it, or until it excludes one: with probability at least ``1 - risk`` over
+    that block, the i-th reported value is within ``tol |lambda_1|`` of the i-th extreme eigenvalue,
+    counted with multiplicity (:mod:`landscape_fast.krylov.completeness`).
 
     Args:
         op: Symmetric operator on vectors of length n.
@@ -39,11 +58,16 @@ def extreme_eigenpairs(
         which: ``"largest"`` (descending), ``"smallest"`` (ascending), ``"magnitude"`` (descending
             absolute value), or ``"both"``: half from each end, descending, the odd one on top.
         tol: Residual allowed, relative to the largest magnitude; never below ten roundings.
-        seed: Chooses the start vectors.
-        block: Vectors multiplied together. More of them see more copies of a multiple eigenvalue
-            and use batched products better, at the price of more products.
-        max_products: Bound on products, the certifying ones included.
-        basis_size: Rows of memory for the basis, n elements each; restarts when full.
+        risk: Probability with which ``complete`` may be wrong; 1 leaves the examination out.
+        seed: Chooses the random vectors.
+        block: Random vectors to start from, multiplied together.
+        start: Vectors (p, n) whose span the search starts from as well.
+        max_products: Bound on products, those of the certificate included.
+        basis_size: Rows of memory for the basis, n elements each; the search restarts when they
+            are full. By default as many as ``basis_memory`` holds, at most 500.
+        basis_memory: Bytes for the basis where ``basis_size`` is None; at least the
+            ``k + 2 block + 8`` rows that a search needs are taken.
+        eps: Relative rounding of a product; None for that of the dtype.
 
     Returns:
         Pairs sorted as asked. With ``converged=False`` they are the best found.
@@ -54,129 +78,185 @@ def extreme_eigenpairs(
     References:
         Wu and Simon (2000), thick restart, doi:10.1137/S0895479898334605.
         Golub and Underwood (1977), block Lanczos.
+        van Dorsselaer, Hochstenbach and van der Vorst (1999), https://ir.cwi.nl/pub/4505.
+        Kuczynski and Wozniakowski (1992), doi:10.1137/0613066.
 
     Example:
         >>> from landscape_fast.krylov.operator import DenseOperator
-        >>> op = DenseOperator(torch.diag(torch.tensor([3.0, -5.0, 1.0])).double())
-        >>> extreme_eigenpairs(op, 2, which="magnitude").values.round(decimals=6)
-        tensor([-5.,  3.], dtype=torch.float64)
+        >>> op = DenseOperator(torch.diag(torch.tensor([3.0, -5.0, 1.0, 3.0])).double())
+        >>> found = extreme_eigenpairs(op, 3, which="magnitude")
+        >>> found.values.round(decimals=6), found.complete
+        (tensor([-5.,  3.,  3.], dtype=torch.float64), True)
     """
     n = op.shape[0]
-    _check(n, k, which, tol, block, max_products, basis_size)
-    block = min(block, n)
-    capacity = min(n, max(basis_size or max(3 * k + 12, 30), k + 2 * block))
-    search = _Search(op, capacity + block, block, seed)
-    target = tol
-
-    while True:
-        search.grow()
-        theta, y = torch.linalg.eigh(search.projection)
-        scale = float(theta.abs().max())
-        allowed = max(tol, 10 * torch.finfo(op.dtype).eps) * scale
-        wanted = _order(theta, k, which)
-        estimates = search.residuals(y[:, wanted])
-        exhausted = search.products + block + k > max_products
-        enough = len(theta) >= k
-        if exhausted or search.complete or (enough and (estimates <= target * scale).all()):
-            pairs = _certify(op, combine(y[:, wanted].T, search.vectors), which, allowed, search)
-            if pairs.converged or exhausted or search.complete:
-                return pairs
-            target *= 0.5  # the estimate was optimistic: ask more of it before certifying again
-        if capacity < n and search.size + block > capacity:
-            keep = _order(theta, min(k + max(block, (capacity - k) // 3), len(theta) - 1), which)
-            search.restart(theta[keep], y[:, keep])
+    _check(n, k, which, tol, risk, block, max_products, basis_size, basis_memory)
+    least = k + 2 * block + 8
+    if basis_size is None:
+        itemsize = torch.finfo(op.dtype).bits // 8
+        basis_size = min(max(basis_memory // (n * itemsize), least), max(MOST_ROWS, 2 * least))
+    space = SearchSpace(op, basis_size, seed)
+    if start is not None:
+        space.append(start)
+    space.append_random(max(1, min(block, n - space.frontier)))
+    rounding = ROUNDINGS * (torch.finfo(op.dtype).eps if eps is None else eps)
+    ends = [-1, 1] if risk < 1 else []
+    tol = max(tol, rounding)
+    return _Search(space, k, which, tol, rounding, risk, max_products, ends).run(op)
 
 
+@dataclass(slots=True)
 class _Search:
-    """A Krylov space with the projection of A on it, kept exactly as the products gave it."""
+    space: SearchSpace
+    k: int
+    which: str
+    tol: float
+    rounding: float
+    risk: float
+    max_products: int
+    open_ends: list[int]  # signs of the ends that remain to be examined
+    cluster_cut: bool = False
+    width: int = 1  # of the next random block
+    attempts: int = 0
+    settled: int | None = None  # products when the pairs were first good, or good once more
 
-    def __init__(self, op: SymmetricOperator, capacity: int, block: int, seed: int) -> None:
-        like = torch.empty(0, op.shape[0], dtype=op.dtype, device=op.device)
-        self._op = op
-        self._basis = Basis(min(capacity, op.shape[0]), like, seed=seed)
-        self._basis.start(block)
-        self._coupling = torch.zeros(0, 0, dtype=torch.float64)  # last block -> appended block
-        self._scale = 0.0
-        self.projection = torch.zeros(0, 0, dtype=torch.float64)
-        self.products = 0
+    def run(self, op: SymmetricOperator) -> Eigenpairs:
+        """Grow the space until the wanted pairs are certified or the products are spent."""
+        space, k, target = self.space, self.k, self.tol
+        own = self.tol < RECURRENCE * torch.finfo(op.dtype).eps  # products of their own certify
+        limit = self.max_products - (k if own else 0)
+        count = space.frontier
+        while True:
+            space.multiply(min(count, max(1, limit - space.products)))
+            while True:
+                theta, y = torch.linalg.eigh(space.projection)
+                scale = float(theta.abs().max())
+                ends = Ends.of(theta, k, self.which)
+                residuals = space.residuals(theta[ends.order], y[:, ends.order])
+                good = len(residuals) == k and bool((residuals <= target * scale).all())
+                if not good or not self.open_ends or not self._affordable(limit):
+                    break
+                if space.room < self._least_room():
+                    self._restart(theta, y)
+                    continue
+                self._examine(theta, y, ends, scale, limit)
+            whole = space.multiplied == space.dimension
+            over = whole or space.products >= limit
+            if good or over:
+                found = self._report(op, theta, y, ends, residuals, scale, own)
+                if found.converged or over:
+                    return found
+                target *= 0.5  # rounding hid something: ask more before certifying again
+            if space.room < space.frontier:
+                self._restart(theta, y)
+                theta, y = torch.linalg.eigh(space.projection)
+                ends = Ends.of(theta, k, self.which)
+            count = self._next(y, ends, target * scale)
 
-    @property
-    def size(self) -> int:
-        return len(self.projection)
+    def _affordable(self, limit: int) -> bool:
+        """Whether memory and products allow another examination."""
+        space = self.space
+        if self.settled is None:
+            self.settled = space.products
+        if space.multiplied == space.dimension:
+            return True
+        least = self.k + 1 + space.frontier + self._least_room()
+        fits = space.room == space.dimension or least <= space.capacity
+        return fits and space.products + self.width <= min(limit, self._allowance())
 
-    @property
-    def complete(self) -> bool:
-        """The space is all of R^n, so the projection is the operator itself."""
-        return self.size == self._op.shape[0]
+    def _allowance(self) -> int:
+        assert self.settled is not None
+        return self.settled + max(CHEAP, self.settled)
 
-    @property
-    def vectors(self) -> Tensor:
-        """Basis rows that have been multiplied, (size, n)."""
-        return self._basis.rows[: self.size]
+    def _examine(self, theta: Tensor, y: Tensor, ends: Ends, scale: float, limit: int) -> None:
+        """Examine one end. What is found changes the space; what is not closes the end."""
+        sign = self.open_ends[-1]
+        level = ends.level(theta, sign)
+        if level is None:
+            self.open_ends.pop()
+            return
+        others = ends.others(len(theta), sign)
+        self.attempts += 1
+        answer = examine(
+            self.space,
+            Question(
+                theta=theta[others],
+                y=y[:, others],
+                sign=sign,
+                level=level,
+                slack=self.tol * scale,
+                # The risks of all attempts add up to no more than the risk asked for.
+                risk=self.risk / 2**self.attempts,
+                width=self.width,
+                limit=min(limit, self._allowance()),
+            ),
+        )
+        if answer.missing:
+            self.width, self.settled = min(2 * self.width, self.k), None
+            self.open_ends, self.cluster_cut = [-1, 1], False
+        elif answer.complete:
+            self.open_ends.pop()
+            self.cluster_cut |= answer.next_close
 
-    def grow(self) -> None:
-        """Multiply the newest block, project it, and append what is left as the next block."""
-        fresh = self._basis.rows[self.size :]
-        width, before = len(fresh), self.size
-        image = self._op(fresh)
-        self.products += width
-        self._scale = max(self._scale, float(row_norms(image).max()))
-        coefficients = self._basis.project_out(image)
-        grown = torch.zeros(before + width, before + width, dtype=torch.float64)
-        grown[:before, :before] = self.projection
-        grown[before:] = coefficients
-        grown[:, before:] = coefficients.T
-        corner = coefficients[:, before:]
-        grown[before:, before:] = (corner + corner.T) / 2
-        self.projection = grown
-        self._coupling = self._basis.extend(image, self._scale)
+    def _least_room(self) -> int:
+        """Rows that an examination needs: a random block and a few images of it."""
+        return min(4 * self.width, self.space.dimension)
 
-    def residuals(self, y: Tensor) -> Tensor:
-        """Residual norms that the space predicts for coefficients ``y`` (size, k)."""
-        return (self._coupling.T @ y[self.size - len(self._coupling) :]).norm(dim=0)
+    def _restart(self, theta: Tensor, y: Tensor) -> None:
+        """Keep the wanted Ritz vectors and some more, and the frontier."""
+        space = self.space
+        spare = space.capacity - self.k - space.frontier
+        keep = self.k + max(1, min(spare // 3, spare - self._least_room()))
+        space.compress(y[:, Ends.of(theta, min(keep, len(theta) - 1), self.which).order])
 
-    def restart(self, theta: Tensor, y: Tensor) -> None:
-        """Keep the Ritz vectors with coefficients ``y`` (size, l) and the newest block."""
-        self._basis.compress(y.T, keep_last=self._basis.size - self.size)
-        self.projection = torch.diag(theta)
+    def _next(self, y: Tensor, ends: Ends, allowed: float) -> int:
+        """How many frontier rows to multiply, which lie first."""
+        space = self.space
+        if space.frontier == 0:
+            return space.append_random(max(1, self.k - space.multiplied))
+        if len(ends.order) < self.k:
+            return space.frontier
+        return space.aim(y[:, ends.order], 0.5 * allowed)
+
+    def _report(
+        self,
+        op: SymmetricOperator,
+        theta: Tensor,
+        y: Tensor,
+        ends: Ends,
+        residuals: Tensor,
+        scale: float,
+        own: bool,
+    ) -> Eigenpairs:
+        space = self.space
+        values, vectors = theta[ends.order], space.vectors(y[:, ends.order])
+        if own:
+            values, vectors, residuals = _certified(op, vectors, self.which)
+            space.products += len(vectors)
+        return Eigenpairs(
+            values=values,
+            vectors=vectors,
+            residuals=residuals,
+            tolerance=self.tol * scale,
+            converged=bool((residuals <= self.tol * scale).all()),
+            products=space.products,
+            samples=op.samples,
+            complete=not self.open_ends and self.risk < 1,
+            cluster_cut=self.cluster_cut and self.k < space.dimension,
+            risk=self.risk,
+            rounding=self.rounding * scale,
+        )
 
 
-def _certify(
-    op: SymmetricOperator, vectors: Tensor, which: str, allowed: float, search: _Search
-) -> Eigenpairs:
-    """Rayleigh-Ritz on the found vectors with products of their own, and their true residuals."""
+def _certified(op: SymmetricOperator, vectors: Tensor, which: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Rayleigh-Ritz on found vectors with products of their own, and their residuals."""
     image = op(vectors)
-    search.products += len(vectors)
     projection = _native.block_dots(vectors, image).cpu()
     theta, y = torch.linalg.eigh((projection + projection.T) / 2)
-    order = _order(theta, len(theta), which)
+    order = Ends.of(theta, len(theta), which).order
     theta, rotation = theta[order], y[:, order].T
     vectors, image = combine(rotation, vectors), combine(rotation, image)
     _native.block_update_(image, torch.diag(theta).to(op.device), vectors)
-    residuals = row_norms(image).cpu()
-    return Eigenpairs(
-        values=theta,
-        vectors=vectors,
-        residuals=residuals,
-        tolerance=allowed,
-        converged=bool((residuals <= allowed).all()),
-        products=search.products,
-        samples=op.samples,
-    )
-
-
-def _order(theta: Tensor, k: int, which: str) -> Tensor:
-    """Indices of the k wanted among ascending ``theta``, in the order they are reported."""
-    ascending = torch.arange(len(theta))
-    if which == "smallest":
-        return ascending[:k]
-    if which == "largest":
-        return ascending.flip(0)[:k]
-    if which == "magnitude":
-        return theta.abs().argsort(descending=True, stable=True)[:k]
-    k = min(k, len(theta))
-    top, bottom = k - k // 2, k // 2
-    return torch.cat([ascending[len(theta) - top :], ascending[:bottom]]).sort().values.flip(0)
+    return theta, vectors, row_norms(image).cpu()
 
 
 def _check(
@@ -184,9 +264,11 @@ def _check(
     k: int,
     which: str,
     tol: float,
+    risk: float,
     block: int,
     max_products: int,
     basis_size: int | None,
+    basis_memory: int,
 ) -> None:
     if not isinstance(k, int):
         raise TypeError(f"k must be a whole number, got {k!r}")
@@ -196,9 +278,13 @@ def _check(
         raise ValueError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
     if not tol > 0:
         raise ValueError(f"tol must be positive, got {tol}")
+    if not 0 < risk <= 1:
+        raise ValueError(f"risk must be positive and at most 1, got {risk}")
     if block < 1:
         raise ValueError(f"block must be at least 1, got {block}")
     if max_products < 2 * k + block:
         raise ValueError(f"max_products must be at least 2 k + block, got {max_products}")
     if basis_size is not None and basis_size < k + 2 * block and basis_size < n:
         raise ValueError(f"basis_size must be at least k + 2 block, got {basis_size}")
+    if not basis_memory > 0:
+        raise ValueError(f"basis_memory must be positive, got {basis_memory}")
