@@ -18,6 +18,7 @@ import sys
 import answers
 import choices
 import goals
+import growth
 import hvp
 import ops
 from runs import ROOT, Measured, newest
@@ -30,6 +31,7 @@ TABLES = {
     "bench_eigs.py": answers.table,
     "bench_trace.py": answers.table,
     "bench_density.py": answers.table,
+    "bench_growth.py": growth.table,
 }
 BLOCK = re.compile(
     r"(<!-- measured by (?P<source>[\w.]+) -->\n).*?(<!-- end of measurements -->)", re.DOTALL
@@ -61,6 +63,9 @@ def main(check: bool) -> str | None:
             path.write_text(after)
         if after != before and check:
             stale.append(name)
+    grown = [one for one in measured if one.source == "bench_growth.py"]
+    if grown and not check:
+        growth.draw(grown)
     if not stale:
         return None
     return f"{', '.join(stale)}: not what the results say; run: python benchmarks/report"
