@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from landscape_fast.krylov.adapter import as_operator
     from landscape_fast.krylov.hutchpp import hutchpp
     from landscape_fast.krylov.xtrace import xtrace
     from landscape_fast.linearise.fisher import EmpiricalFisherOperator
@@ -24,16 +25,19 @@ if TYPE_CHECKING:
     from landscape_fast.metrics.sharpness import top_eigs
     from landscape_fast.metrics.similarity import cka
     from landscape_fast.metrics.trace import trace
+    from landscape_fast.metrics.track import Tracker
     from landscape_fast.results import (
         Connectivity,
         Diagonal,
         Eigenpairs,
+        Estimate,
         GGNSpectrum,
         NotConverged,
         Quality,
         Similarity,
         SpectralDensity,
         Trace,
+        TrackPoint,
     )
     from landscape_fast.study.taxonomy import classify
 
@@ -44,6 +48,7 @@ __all__ = [
     "Diagonal",
     "Eigenpairs",
     "EmpiricalFisherOperator",
+    "Estimate",
     "GGNOperator",
     "GGNSpectrum",
     "HessianOperator",
@@ -52,6 +57,9 @@ __all__ = [
     "Similarity",
     "SpectralDensity",
     "Trace",
+    "TrackPoint",
+    "Tracker",
+    "as_operator",
     "cka",
     "classify",
     "connectivity",
@@ -70,6 +78,8 @@ _HOMES = {
     "EmpiricalFisherOperator": "linearise.fisher",
     "GGNOperator": "linearise.gauss_newton",
     "HessianOperator": "linearise.operators",
+    "Tracker": "metrics.track",
+    "as_operator": "krylov.adapter",
     "cka": "metrics.similarity",
     "classify": "study.taxonomy",
     "connectivity": "metrics.connectivity",

@@ -13,6 +13,7 @@ from landscape_fast.results.ggn_spectrum import GGNSpectrum
 from landscape_fast.results.models import Connectivity, Quality, Similarity, Training
 from landscape_fast.results.outliers import Outliers
 from landscape_fast.results.trace import Trace
+from landscape_fast.results.track import TrackPoint
 
 __all__ = [
     "Connectivity",
@@ -27,5 +28,6 @@ __all__ = [
     "SpectralDensity",
     "SpectralEstimate",
     "Trace",
+    "TrackPoint",
     "Training",
 ]
