@@ -37,8 +37,10 @@ if command -v compute-sanitizer >/dev/null; then
 else
   echo "== compute-sanitizer is not installed: skipped"
 fi
-part benchmarks "$PYTHON" -m pytest benchmarks -q --benchmark-only --benchmark-json "$out/benchmarks.json" \
-  -o python_files='bench_*.py'
+raw=$(mktemp --suffix .json)
+part benchmarks "$PYTHON" -m pytest benchmarks -q --benchmark-only --benchmark-json "$raw" \
+  -o python_files='bench_*.py' -o addopts=--import-mode=importlib
+part results "$PYTHON" benchmarks/report/keep.py "$raw" benchmarks "$out"
 "$PYTHON" - "$out" "$failed" <<'PY'
 import json, pathlib, platform, sys
 import torch

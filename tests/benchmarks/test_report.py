@@ -103,3 +103,16 @@ def test_a_ratio_a_fifth_worse_is_named(report, now, names):
     found = guard.slower(read(content(now)), read(content(0.61)))
     assert len(found) == names
     assert all("bench_hvp.py::product[resnet18 width 8] against kept" in line for line in found)
+
+
+def test_results_are_kept_without_what_names_a_machine(report, tmp_path):
+    raw = content(0.6)
+    raw["machine_info"] |= {"node": "secret", "cpu": {"brand_raw": "AMD EPYC", "count": 2}}
+    raw["benchmarks"][0]["stats"]["data"] = [0.5, 0.5]
+    (tmp_path / "raw.json").write_text(json.dumps(raw))
+    keep = report("keep")
+    assert keep.folder(raw) == "2026-01-02_epyc-2core_0123456"
+    assert keep.main(str(tmp_path / "raw.json"), "hvp", str(tmp_path / "kept")) is None
+    kept = (tmp_path / "kept" / "hvp.json").read_text()
+    assert "secret" not in kept
+    assert json.loads(kept)["benchmarks"][0]["stats"] == {"median": 0.5}
