@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from landscape_fast import _native
+from landscape_fast.krylov.adapter import as_operator
 from landscape_fast.krylov.basis import NEGLIGIBLE
 from landscape_fast.krylov.lanczos import Tridiagonal, tridiagonalise
-from landscape_fast.krylov.operator import SymmetricOperator
 from landscape_fast.results import SpectralDensity
 
 BASES_BYTES = 2**29  # of the bases of the starts that run together, unless the caller says how many
 
 
 def lanczos_quadrature(
-    op: SymmetricOperator,
+    op: Any,
     *,
     starts: int = 10,
     steps: int = 80,
@@ -28,7 +30,8 @@ def lanczos_quadrature(
     polynomials of degree 2m - 1; the mean over starts estimates :math:`\operatorname{tr} f(A)/n`.
 
     Args:
-        op: Symmetric operator on vectors of length n.
+        op: Symmetric operator on vectors of length n, or what
+            :func:`~landscape_fast.krylov.adapter.as_operator` takes.
         starts: r, independent starts: the error of the mean falls as ``1/sqrt(starts)``.
         steps: m, depth of each; more steps resolve more of the spectrum's edges. Cut at n.
         seed: Chooses the starts; start i depends on ``(seed, i)`` alone.
@@ -57,6 +60,7 @@ def lanczos_quadrature(
         raise ValueError(f"starts and steps must be at least 1, got {starts} and {steps}")
     if block is not None and block < 1:
         raise ValueError(f"block must be at least 1, got {block}")
+    op = as_operator(op)
     n = op.shape[0]
     steps = min(steps, n)
     if block is None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape_fast import _native
+from landscape_fast.krylov.adapter import as_operator
 from landscape_fast.krylov.operator import SymmetricOperator
 from landscape_fast.krylov.sketch import Sketch, trace_by_columns
 from landscape_fast.krylov.trace import require_bounds
@@ -19,7 +21,7 @@ _FORMS = 2**60  # where the rows of the second set of Gaussians begin
 
 
 def hutchpp(
-    op: SymmetricOperator,
+    op: Any,
     *,
     rtol: float = 0.01,
     atol: float = 0.0,
@@ -44,7 +46,8 @@ def hutchpp(
     standard error is that of independent draws. Memory is ``3 k n`` elements.
 
     Args:
-        op: Symmetric operator on vectors of length n.
+        op: Symmetric operator on vectors of length n, or what
+            :func:`~landscape_fast.krylov.adapter.as_operator` takes.
         rtol: Standard error wanted, relative to the estimate.
         atol: Standard error wanted, absolute; the looser of both ends the run.
         seed: Chooses the vectors. Vector i depends on ``(seed, i)`` alone, not on ``block``.
@@ -75,6 +78,7 @@ def hutchpp(
         raise ValueError(f"block must be at least 1, got {block}")
     if max_products < 6:
         raise ValueError(f"max_products must be at least 6 for hutchpp, got {max_products}")
+    op = as_operator(op)
     n = op.shape[0]
     sketch = Sketch(op, seed=seed, block=block)
     products = torch.empty(0, n, dtype=op.dtype, device=op.device)  # A g

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape_fast import _native
+from landscape_fast.krylov.adapter import as_operator
 from landscape_fast.krylov.hutchpp import exact_result, trace_result
-from landscape_fast.krylov.operator import SymmetricOperator
 from landscape_fast.krylov.sketch import Sketch, trace_by_columns
 from landscape_fast.krylov.trace import require_bounds
 from landscape_fast.results import Trace
@@ -18,7 +19,7 @@ FIRST = 8  # vectors of the first look
 
 
 def xtrace(
-    op: SymmetricOperator,
+    op: Any,
     *,
     rtol: float = 0.01,
     atol: float = 0.0,
@@ -38,7 +39,8 @@ def xtrace(
     ``docs/density.md`` says how often its interval held the truth. Memory is ``2 m n`` elements.
 
     Args:
-        op: Symmetric operator on vectors of length n.
+        op: Symmetric operator on vectors of length n, or what
+            :func:`~landscape_fast.krylov.adapter.as_operator` takes.
         rtol: Leave-one-out error wanted, relative to the estimate.
         atol: Leave-one-out error wanted, absolute; the looser of both ends the run.
         seed: Chooses the vectors. Vector i depends on ``(seed, i)`` alone, not on ``block``.
@@ -68,6 +70,7 @@ def xtrace(
         raise ValueError(f"block must be at least 1, got {block}")
     if max_products < 4:
         raise ValueError(f"max_products must be at least 4 for xtrace, got {max_products}")
+    op = as_operator(op)
     n = op.shape[0]
     sketch = Sketch(op, seed=seed, block=block)
     wanted = min(FIRST, max_products // 2)

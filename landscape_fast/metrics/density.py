@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -14,6 +14,9 @@ from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.params import Selection
 from landscape_fast.linearise.rules.precision import Precision
 from landscape_fast.results import SpectralDensity
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 def spectral_density(
@@ -29,6 +32,8 @@ def spectral_density(
     block: int | None = None,
     memory_budget: int | None = None,
     precision: Precision = "float32",
+    process_group: ProcessGroup | None = None,
+    progress: bool | None = None,
 ) -> SpectralDensity:
     r"""Spectral density of the Hessian of the dataset-level loss, as weighted nodes.
 
@@ -50,6 +55,8 @@ def spectral_density(
             as keep that below 512 MiB.
         memory_budget: Bytes of data to keep in memory.
         precision: Of products, see :class:`HessianOperator`; recorded in the result.
+        process_group: Processes that share the data, see :class:`HessianOperator`.
+        progress: Whether a line on standard error says how far products are, likewise.
 
     Returns:
         ``nodes`` and ``weights`` (starts, steps), float64, with methods for what is read off them:
@@ -74,6 +81,8 @@ def spectral_density(
         params=params,
         memory_budget=memory_budget,
         precision=precision,
+        process_group=process_group,
+        progress=progress,
     )
     found = lanczos_quadrature(op, starts=starts, steps=steps, seed=seed, block=block)
     return replace(found, precision=op.precision)

@@ -143,3 +143,12 @@ def test_how_often_the_interval_holds_the_trace(method, name, least):
 def test_arguments_out_of_range_are_named(method, arguments, text):
     with pytest.raises(ValueError, match=text):
         method(DenseOperator(torch.eye(3)), **arguments)
+
+
+@pytest.mark.parametrize("method", BOTH)
+def test_operators_of_scipy_are_taken(method):
+    from scipy.sparse.linalg import aslinearoperator
+
+    matrix = symmetric_matrix(SPECTRA["quadratic"])
+    found = method(aslinearoperator(matrix.numpy()), max_products=30)
+    assert found.value == pytest.approx(method(DenseOperator(matrix), max_products=30).value)
