@@ -14,6 +14,7 @@ from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.params import Selection
 from landscape_fast.linearise.samplewise.dataset import GaussNewtonDiagonal
 from landscape_fast.metrics.probes import Probes
+from landscape_fast.metrics.trace import RTOL_OMITTED
 from landscape_fast.results import Diagonal
 
 BLOCK = 8  # draws that go through the operators together
@@ -32,7 +33,7 @@ def diagonal(
     seed: int = 0,
     max_products: int = 1000,
     memory_budget: int | None = None,
-    rtol_omitted: float = 1e-7,
+    rtol_omitted: float = RTOL_OMITTED,
 ) -> Diagonal:
     r"""Diagonal of the Hessian of the dataset-level loss, exact where it can be.
 
@@ -51,11 +52,12 @@ def diagonal(
         rtol: Norm of the standard errors wanted, relative to the norm of the diagonal.
         atol: The same, absolute; the looser of both ends the run.
         params: Names or modules to restrict the Hessian to; None for all trainable parameters.
-        seed: Chooses the probes.
+        seed: Chooses the draws and the probes.
         max_products: Bound on vectors through H or G over the whole data, for the estimated part.
         memory_budget: Bytes of data to keep in memory.
         rtol_omitted: Directions of the outputs whose curvature sums to at most this share of all
-            output curvature are left out; ``.omitted`` is the share that was. 0 leaves out none.
+            output curvature are estimated by a few draws, whose error is in ``stderr``;
+            ``.omitted`` is their share. 0 takes all.
 
     Returns:
         ``values`` and ``stderr`` (n,), ``named()``, ``exact``, ``omitted``, ``converged``,
@@ -84,9 +86,11 @@ def diagonal(
         params=params,
         memory_budget=memory_budget,
         rtol_omitted=rtol_omitted,
+        seed=seed,
     )
     probes = Probes(model, known, gauss_newton, **loss, memory_budget=memory_budget)
-    values, stderr, draws = known.values, torch.zeros_like(known.values), 0
+    sure, draws = known.values + known.correction, 0
+    values, stderr = sure, known.variance.sqrt()
     converged = not probes.names
     if probes.names:
         mean, squares = torch.zeros_like(values), torch.zeros_like(values)
@@ -98,8 +102,8 @@ def diagonal(
                 change = row - mean  # Welford's update
                 mean += change / draws
                 squares += change * (row - mean)
-            values = known.values + mean
-            stderr = (squares / (max(1, draws - 1) * draws)).sqrt()
+            values = sure + mean
+            stderr = (known.variance + squares / (max(1, draws - 1) * draws)).sqrt()
             allowed = max(rtol * float(values.norm()), atol)
             converged = draws >= min(PILOT_DRAWS, most) and float(stderr.norm()) <= allowed
     return Diagonal(
@@ -110,7 +114,7 @@ def diagonal(
         exact=tuple(name for name in known.space.names if name not in set(probes.names)),
         omitted=known.omitted,
         converged=converged,
-        products=draws * probes.price + math.ceil(known.passes),
+        products=draws * probes.price + math.ceil(known.cotangents / max(1, known.samples)),
         samples=known.samples,
         note=known.note,
     )

@@ -16,11 +16,11 @@ class Diagonal:
     """Diagonal of the Hessian or of the Gauss-Newton matrix."""
 
     values: Tensor  # (n,) float64 on the CPU, in parameter order
-    stderr: Tensor  # (n,) float64, 0 where exact
+    stderr: Tensor  # (n,) float64, 0 where all was summed
     names: tuple[str, ...]  # of the parameters
     shapes: tuple[tuple[int, ...], ...]  # theirs
-    exact: tuple[str, ...]  # parameters whose entries have no standard error
-    omitted: float  # share of the output curvature left out of the exact part
+    exact: tuple[str, ...]  # parameters whose block of H - G has a zero diagonal
+    omitted: float  # share of the output curvature left to draws, whose error is in `stderr`
     converged: bool  # norm of `stderr` is at most max(rtol * norm of `values`, atol)
     products: int
     samples: int

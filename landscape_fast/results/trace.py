@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,20 +13,25 @@ from landscape_fast.results.convergence import NotConverged
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """A trace: an exact part, and the mean of independent unbiased draws for the rest."""
+    """A trace: an exact part, and means of independent unbiased draws for the rest."""
 
     value: float
     stderr: float  # standard error of `value`; 0 if all is exact, nan for a single draw
-    draws: Tensor  # (r,) float64, independent unbiased estimates whose mean is `value`
+    draws: Tensor  # (r,) float64, estimates whose mean is `value`; of several parts, the dearest's
     converged: bool  # stderr is at most max(rtol * |value|, atol)
     products: int
     samples: int
+    freedom: float | None = None  # degrees of freedom of `stderr`; None for len(draws) - 1
     precision: str | None = None  # of the products; None where the operator does not say
-    gauss_newton: float | None = None  # exact trace of the Gauss-Newton matrix G, where known
+    gauss_newton: float | None = None  # trace of the Gauss-Newton matrix G, where known
+    gauss_newton_stderr: float | None = None  # its standard error
     remainder: float | None = None  # trace of H - G, `value` less `gauss_newton`
-    exact: tuple[str, ...] = ()  # parameters whose block has no standard error
-    omitted: float = 0.0  # share of the output curvature left out of `gauss_newton`
-    rounding: float = 0.0  # allowance for rounding and what was left out of the exact part
+    remainder_stderr: float | None = None  # its standard error
+    sampled: bool = False  # whether `gauss_newton` is from draws of rows, beyond what was omitted
+    cotangents: int = 0  # through the network for `gauss_newton`, over all rows
+    exact: tuple[str, ...] = ()  # parameters whose block of H - G is zero
+    omitted: float = 0.0  # share of the output curvature that was left to draws
+    rounding: float = 0.0  # allowance for rounding, and for what neither sum nor draws hold
     note: str | None = None  # why nothing is exact; None if something could be
     layer_names: tuple[str, ...] = ()  # (p) parameters, if asked for
     layer_values: Tensor | None = None  # (p,) float64, traces of their blocks
@@ -38,16 +44,20 @@ class Trace:
         return dict(zip(self.layer_names, values, strict=True))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of the given ``level`` from Student's t on the draws.
+        """Confidence interval of the given ``level`` from Student's t.
 
+        With the degrees of freedom of the draws, Satterthwaite's where several parts were drawn.
         Wider by ``rounding`` on both sides.
         """
         if not 0.0 < level < 1.0:
             raise ValueError(f"level must lie between 0 and 1, got {level}")
-        from scipy.stats import t as student
+        if self.stderr == 0.0:
+            return self.value - self.rounding, self.value + self.rounding
+        from scipy.stats import norm, t
 
-        half = float(student.ppf(0.5 + level / 2.0, max(len(self.draws) - 1, 1))) * self.stderr
-        half += self.rounding
+        freedom = max(len(self.draws) - 1, 1) if self.freedom is None else self.freedom
+        law = norm if math.isinf(freedom) else t(freedom)
+        half = float(law.ppf(0.5 + level / 2.0)) * self.stderr + self.rounding
         return self.value - half, self.value + half
 
     def require(self) -> Self:

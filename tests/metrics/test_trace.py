@@ -8,22 +8,14 @@ from oracles import (
     classification,
     conv_net,
     cut,
-    dense_gauss_newton,
     dense_hessian,
     mlp,
     snapshot,
 )
 from torch import nn
+from trace_problems import fitted, problem
 
 from landscape_fast import trace
-
-
-def problem(make=mlp, shape=(5,), rows=30):
-    x, y = classification(rows, shape)
-    model = make().double()
-    exact = dense_hessian(model, lambda m: F.cross_entropy(m(x.double()), y))
-    gauss = dense_gauss_newton(model, lambda m: m(x.double()), lambda z: F.cross_entropy(z, y))
-    return model, cut((x.double(), y), [12, 12, rows - 24]), exact, gauss
 
 
 @pytest.mark.parametrize("per_layer", [False, True])
@@ -141,3 +133,64 @@ def test_a_loss_that_is_not_finite_is_an_error():
     loader[1][0][3, 2] = torch.nan
     with pytest.raises(ValueError, match="loss is nan"):
         trace(model, loader)
+
+
+def test_a_percent_of_a_fitted_network_needs_a_part_of_its_directions():
+    model, loader, exact, _ = fitted(rows=600)
+    result = trace(model, loader, rtol=0.03)
+    assert result.sampled
+    assert result.converged
+    assert 128 <= result.cotangents < 600
+    assert 0 < result.stderr <= 0.03 * result.value
+    assert result.gauss_newton_stderr == pytest.approx(result.stderr)
+    low, high = result.interval(0.999)
+    assert low <= float(exact.trace()) <= high
+    again = trace(model, loader, rtol=0.03)
+    assert again.value == result.value
+    assert trace(model, loader, rtol=0.03, seed=1).value != result.value
+    whole = trace(model, loader, rtol=0, rtol_omitted=0)
+    assert whole.value == pytest.approx(float(exact.trace()), rel=1e-12)
+    assert not whole.sampled
+
+
+def test_few_rows_are_summed_because_that_is_less_work():
+    model, loader, exact, _ = problem(conv_net, (1, 6, 6))
+    result = trace(model, loader)
+    assert not result.sampled
+    assert result.value == pytest.approx(float(exact.trace()), rel=1e-12)
+
+
+def test_what_is_omitted_is_estimated_with_its_error():
+    model, loader, exact, _ = fitted()
+    result = trace(model, loader, rtol=0, rtol_omitted=0.2, per_layer=True)
+    assert 0.1 < result.omitted <= 0.2
+    assert result.converged
+    assert 0 < result.stderr < 0.05 * result.value
+    assert result.freedom == 7
+    low, high = result.interval(0.999)
+    assert low <= float(exact.trace()) <= high
+    assert sum(result.per_layer.values()) == pytest.approx(result.value)
+    assert (result.layer_stderr > 0).all()
+
+
+def test_data_read_anew_on_every_pass_state_what_nothing_stands_for():
+    model, loader, exact, _ = fitted()
+    result = trace(model, loader, rtol_omitted=0.2, memory_budget=0)
+    assert not result.sampled
+    assert 0 <= result.omitted <= 1e-7
+    assert result.rounding >= result.omitted * result.value
+    assert result.value == pytest.approx(float(exact.trace()), rel=1e-6)
+
+
+def test_both_parts_of_a_smooth_network_are_drawn_and_their_errors_add_up():
+    model, loader, exact, gauss = fitted(rows=600, activation=nn.GELU)
+    result = trace(model, loader, rtol=0.03, max_products=2000)
+    assert result.sampled
+    assert result.converged
+    assert result.gauss_newton_stderr > 0
+    assert result.remainder_stderr > 0
+    sides = result.gauss_newton_stderr**2 + result.remainder_stderr**2
+    assert result.stderr**2 == pytest.approx(sides)
+    assert abs(result.gauss_newton - float(gauss.trace())) < 4 * result.gauss_newton_stderr
+    rest = float(exact.trace() - gauss.trace())
+    assert abs(result.remainder - rest) < 4 * result.remainder_stderr

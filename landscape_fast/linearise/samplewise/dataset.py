@@ -1,4 +1,4 @@
-"""The exact Gauss-Newton diagonal of a dataset-level loss, or why it cannot be had."""
+"""The Gauss-Newton diagonal of a dataset-level loss, all of it or a part and draws for the rest."""
 
 from __future__ import annotations
 
@@ -12,15 +12,28 @@ from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.engines import attempted
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
-from landscape_fast.linearise.samplewise.diagonal import SummedDiagonal, summed_diagonal
+from landscape_fast.linearise.samplewise.diagonal import POOL_BYTES, Directions, Pass
+from landscape_fast.linearise.samplewise.layouts import PLAIN
 from landscape_fast.linearise.samplewise.network import SampledNetwork
+from landscape_fast.linearise.samplewise.sampling import largest, split, systematic
+from landscape_fast.linearise.samplewise.table import Table, tables
 from landscape_fast.linearise.state import evaluation, unwrap
+from landscape_fast.linearise.structure import rows
+
+GROUP = 8  # draws of one pass
+DRAWN = 4  # cotangents of each row of such a pass, at most
+CHECKED = 4  # rows that one way of computing is held to another with, in float64
+CORRECTIONS = 8  # groups of draws for what an exact sum leaves out
+UNSEEN = 1e-7  # share that may be left out where nothing can be drawn
 
 
 class GaussNewtonDiagonal:
     r"""Diagonal of :math:`G = \frac{1}{N} \sum_n J_n^\top A_n J_n`, without probes.
 
-    With :math:`A_n = S S^\top` it is the mean over samples of :math:`\sum_c (J_n^\top s_c)^2`.
+    With :math:`A_n = S S^\top` it is the mean over samples of :math:`\sum_c (J_n^\top s_c)^2`. The
+    directions s of largest curvature are all taken. The others are drawn, see
+    :mod:`~landscape_fast.linearise.samplewise.sampling`: a fixed number of groups if they are at
+    most ``rtol_omitted`` of all curvature, else as many as the caller asks for.
 
     Args:
         model: Any module; left untouched.
@@ -29,18 +42,30 @@ class GaussNewtonDiagonal:
         loss_fn: Likewise.
         params: Likewise.
         memory_budget: Likewise.
-        rtol_omitted: Share of the trace of the output curvature that may be left out.
+        rtol_omitted: Share of the trace of the output curvature that may be left to draws.
+        rtol: Standard error of the trace that the caller wants, relative; 0 for a sum over all.
+        seed: Chooses the draws for what is omitted.
 
     Attributes:
         space: The selected parameters.
-        values: (n,) float64; zeros where ``note`` says why there are none.
+        values: (n,) float64, sum over the certain directions; zeros where ``note`` says why.
+        correction: (n,) float64, estimate of what was omitted; zeros if ``sampled``.
+        variance: (n,) float64, of ``correction``.
+        corrections: (r, p) float64, by parameter: the single draws whose mean is ``correction``;
+            r is 0 if there are none.
+        normaliser: What sums over rows are divided by.
         exact: Names of parameters in which the outputs are piecewise linear: there the diagonal is
             the Hessian's too.
-        omitted: Share that was left out.
-        passes: Cotangents per row of the data.
+        omitted: Share of the output curvature that no certain direction holds.
+        unseen: Share that nothing stands for at all.
+        sampled: Whether the caller must add draws of :meth:`rest`.
+        cotangents: That went through the network so far, over all rows.
+        group: Cotangents of one draw.
         samples: Rows of the data.
         note: Why the diagonal cannot be had; None if it can.
         loader: The data, for others to read.
+        table: The rows by number, if they are all of one kind and in memory; else None.
+        layout: Of the rows in the network's outputs.
     """
 
     def __init__(
@@ -53,23 +78,35 @@ class GaussNewtonDiagonal:
         params: Selection,
         memory_budget: int | None,
         rtol_omitted: float,
+        rtol: float = 0.0,
+        seed: int = 0,
     ) -> None:
         if not 0 <= rtol_omitted < 1:
             raise ValueError(f"rtol_omitted must be at least 0 and below 1, got {rtol_omitted}")
         self._model = unwrap(model)
         self._objective = Objective(criterion, loss_fn)
+        self._seed = seed
         self.space = ParameterSpace(self._model, params)
         with evaluation(self._model):
             batches = Batches(loader, device=self.space.device, memory_budget=memory_budget)
             self.samples = batches.samples
             self.loader: Iterable[Any] = list(batches) if batches.resident else loader
             self.values = torch.zeros(self.space.size, dtype=torch.float64)
+            self.correction = torch.zeros_like(self.values)
+            self.variance = torch.zeros_like(self.values)
+            self.corrections = torch.zeros(0, len(self.space.names), dtype=torch.float64)
+            self.normaliser = 1.0
             self.exact: tuple[str, ...] = ()
-            self.omitted, self.passes = 0.0, 0.0
-            self.note = attempted(lambda: self._measure(batches, rtol_omitted))
+            self.omitted = self.unseen = 0.0
+            self.cotangents, self.group = 0, 1
+            self.sampled = False
+            self.table: Table | None = None
+            self.layout = PLAIN
+            self.note = attempted(lambda: self._measure(batches, rtol_omitted, rtol))
 
-    def _measure(self, batches: Batches, share: float) -> None:
-        network = SampledNetwork(self._model, self._objective, self.space, next(iter(batches)))
+    def _measure(self, batches: Batches, share: float, rtol: float) -> None:
+        few = _spread(next(iter(batches)))
+        network = SampledNetwork(self._model, self._objective, self.space, few)
         counts = 0.0
         for batch in batches:
             count = self._objective.count_of_targets(batch)
@@ -77,19 +114,113 @@ class GaussNewtonDiagonal:
                 with torch.no_grad():
                     _, count = self._objective(self._model, batch)
             counts += count
-        found = summed_diagonal(network, self.space, batches, share, pooled=batches.resident)
-        values = torch.cat([part.reshape(-1) for part in found.parts])
-        if not torch.isfinite(values).all() or not counts > 0:
+        if not counts > 0:
+            raise ValueError(f"the loss divides by {counts}")
+        self.normaliser = self._objective.normaliser(counts)
+        self.layout = network.layout
+        total = self._zeros()
+        kinds = list(tables(batches, None)) if batches.resident else []
+        if len(kinds) == 1:
+            self.table = kinds[0]
+            self._take(Directions(network, self.table), total, share, rtol)
+        else:
+            self._take_tables(
+                network, kinds or tables(batches, POOL_BYTES), min(share, UNSEEN), total
+            )
+        self._add_values(total)
+        if not torch.isfinite(self.values).all():
             raise FloatingPointError("the squares are not finite")
-        self._keep(found, values / self._objective.normaliser(counts))
         self.exact = tuple(self.space.names[index] for index in network.exact)
 
-    def _keep(self, found: SummedDiagonal, values: Tensor) -> None:
-        self.values = values.cpu()
-        self.omitted = found.omitted
-        self.passes = found.cotangents / max(1, self.samples)
+    def _take(self, directions: Directions, total: list[Tensor], share: float, rtol: float) -> None:
+        """Rows that all lie together: what is not taken can be drawn."""
+        sizes = directions.curvature.abs()
+        self.group = min(GROUP, len(sizes))
+        taken, self.sampled = split(sizes, rtol, self.group)
+        if not self.sampled:
+            taken = largest(sizes, share)
+            if int((~taken & (sizes > 0)).sum()) <= CORRECTIONS * self.group:
+                taken = sizes > 0  # drawing is not less work
+        # Draws need no program but that of their own passes, and the certain rows share it.
+        self._size = Pass(self.group, DRAWN) if self.sampled else directions.whole_pass()
+        self._sum(directions, taken, total, self._size)
+        whole = float(sizes.sum())
+        left = sizes.masked_fill(taken, 0).flatten()
+        self.omitted = float(left.sum()) / whole if whole > 0 else 0.0
+        self._directions = directions
+        self._places = left.nonzero()[:, 0]
+        self._sizes = left[self._places]
+        if len(self._places) and not self.sampled:
+            self.group = self._size.rows
+            self._correct()
+
+    def _correct(self) -> None:
+        """Estimate what was omitted as the mean of a few groups."""
+        sums, squares = torch.zeros_like(self.values), torch.zeros_like(self.values)
+        corrections = []
+        for index in range(CORRECTIONS):
+            row = self.rest(index, self._seed)
+            corrections.append(self.by_parameter(row))
+            change = row - sums  # Welford's update
+            sums += change / (index + 1)
+            squares += change * (row - sums)
+        self.correction = sums
+        self.variance = squares / ((CORRECTIONS - 1) * CORRECTIONS)
+        self.corrections = torch.stack(corrections)
+
+    def _take_tables(
+        self,
+        network: SampledNetwork,
+        found: Iterable[Table],
+        share: float,
+        total: list[Tensor],
+    ) -> None:
+        """Rows that come and go: what is left out is stated."""
+        whole = left = 0.0
+        for table in found:
+            directions = Directions(network, table)
+            sizes = directions.curvature.abs()
+            taken = largest(sizes, share)
+            whole, left = whole + float(sizes.sum()), left + float(sizes[~taken].sum())
+            self._sum(directions, taken, total, directions.whole_pass())
+        self.omitted = self.unseen = left / whole if whole > 0 else 0.0
+
+    def _sum(self, directions: Directions, taken: Tensor, total: list[Tensor], size: int) -> None:
+        places = taken.flatten().nonzero()[:, 0]
+        if len(places):
+            directions.add(places, None, total, size)
+        self.cotangents += len(places)
+
+    def rest(self, index: int, seed: int) -> Tensor:
+        """An unbiased estimate (n,) of what ``values`` lacks, from draws of group ``index``.
+
+        Groups are independent; each goes through the network as one pass.
+        """
+        total = self._zeros()
+        places, weights = systematic(self._sizes, self.group, seed=seed, index=index)
+        with evaluation(self._model):
+            self._directions.add(self._places[places], weights, total, self._size)
+        self.cotangents += len(places)
+        return torch.cat([part.reshape(-1) for part in total]).cpu() / self.normaliser
+
+    def _zeros(self) -> list[Tensor]:
+        return [
+            torch.zeros(shape, dtype=torch.float64, device=self.space.device)
+            for shape in self.space.shapes
+        ]
+
+    def _add_values(self, total: list[Tensor]) -> None:
+        self.values += torch.cat([part.reshape(-1) for part in total]).cpu() / self.normaliser
 
     def by_parameter(self, vector: Tensor) -> Tensor:
         """Sums of a vector (n,), or of each row of a block, over each parameter: (..., p)."""
         sizes = [shape.numel() for shape in self.space.shapes]
         return torch.stack([part.sum(-1) for part in vector.split(sizes, dim=-1)], dim=-1)
+
+
+def _spread(batch: Any) -> Any:
+    """A few rows from all over a batch."""
+    count = rows(batch)
+    if not count:
+        return batch
+    return Table([batch]).take(torch.linspace(0, count - 1, min(CHECKED, count)).round().long())

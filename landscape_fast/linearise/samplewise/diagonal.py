@@ -1,8 +1,8 @@
-"""The exact diagonal of a Gauss-Newton matrix from squared per-sample gradients."""
+"""The diagonal of a Gauss-Newton matrix from squared per-sample gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,14 @@ from torch import Tensor
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.samplewise.factors import Factors, grouped
 from landscape_fast.linearise.samplewise.network import SampledNetwork
-from landscape_fast.linearise.structure import map_tensors, tensors
+from landscape_fast.linearise.samplewise.sampling import largest
+from landscape_fast.linearise.samplewise.table import Table, tables
 
 OMITTED = 1e-7  # share of the output curvature that may be left out
-POOL_BYTES = 2**28  # of batches whose rows are sorted together
+POOL_BYTES = 2**28  # of batches whose rows are sorted together, where they are read anew
 PASS_ELEMENTS = 2**19  # of the largest value of one cotangent of all rows of a pass
 WIDEST_ELEMENTS = 2**22  # of the largest block of cotangents
+FEWEST_ROWS = 8  # of a pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,120 @@ class SummedDiagonal:
     parts: list[Tensor]  # per parameter, in its shape, float64
     omitted: float  # share of the trace of the output curvature that was left out
     cotangents: int  # rows of S^T J that were formed, over all samples
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What goes through the network together."""
+
+    rows: int
+    cotangents: int  # of each row, at most
+
+
+class Directions:
+    """The directions of the output curvature of all rows of a table, and sums over some of them.
+
+    Args:
+        network: Gives per-sample gradients.
+        table: The rows.
+
+    Attributes:
+        curvature: (N, R) float64, of either sign: weight of each direction of each row.
+    """
+
+    def __init__(self, network: SampledNetwork, table: Table) -> None:
+        self._network = network
+        self._table = table
+        self._factors = Factors.joined([network.factors(batch) for batch in table.batches])
+        self.curvature = self._factors.values.flatten(1)
+
+    def whole_pass(self) -> Pass:
+        """What goes through the network together where all directions do."""
+        if not self._network.fast:
+            return Pass(min(FEWEST_ROWS, self._table.rows), 1)
+        per_row = self._network.row_elements(self._table.batches[0])
+        rows = min(max(FEWEST_ROWS, PASS_ELEMENTS // per_row), self._table.rows)
+        return Pass(rows, max(1, WIDEST_ELEMENTS // (rows * per_row)))
+
+    def add(
+        self, places: Tensor, weights: Tensor | None, into: Sequence[Tensor], size: Pass
+    ) -> None:
+        """Add weighted squares ``(J^T s)^2`` with the signs of their curvature.
+
+        Args:
+            places: (M,) of the directions in the flattened ``curvature``, in ascending order.
+            weights: (M,) not negative; None for ones.
+            into: By parameter, in its shape, float64.
+            size: Of a pass.
+        """
+        signs = self.curvature.flatten()[places].sign()
+        weights = torch.ones_like(signs) if weights is None else weights.to(signs)
+        for sign in (1.0, -1.0):
+            chosen = signs == sign
+            if not chosen.any():
+                continue
+            parts = into if sign > 0 else [torch.zeros_like(part) for part in into]
+            self._add(places[chosen], weights[chosen], parts, size)
+            if sign < 0:
+                for part, negative in zip(into, parts, strict=True):
+                    part.sub_(negative)
+
+    def _add(self, places: Tensor, weights: Tensor, into: Sequence[Tensor], size: Pass) -> None:
+        """Rows with like numbers of directions share a pass."""
+        rank = self.curvature.shape[1]
+        rows, counts = (places // rank).unique_consecutive(return_counts=True)
+        line = torch.arange(len(rows), device=rows.device).repeat_interleave(counts)
+        place = torch.arange(len(places), device=rows.device)
+        place = place - (counts.cumsum(0) - counts)[line]
+        columns = rows.new_zeros(len(rows), int(counts.max()))
+        columns[line, place] = places % rank
+        # A row with fewer directions than others of its pass has weights of zero in the end.
+        scales = weights.new_zeros(columns.shape)
+        scales[line, place] = weights.sqrt()
+        order = counts.argsort(descending=True, stable=True)
+        rows, counts, columns, scales = (v[order] for v in (rows, counts, columns, scales))
+        if self._network.fast:
+            self._add_together(rows, counts, columns, scales, into, size)
+        if len(self._network.fast) < len(into):
+            for index, count in enumerate(counts.tolist()):
+                one, part = slice(index, index + 1), slice(0, count)
+                block = self._factors.directions(rows[one], columns[one, part])
+                block = block * scales[one, part].T[:, :, None]
+                alone = self._table.take(rows[one])
+                shape = self._network.output_shape(alone)
+                flat = torch.empty_like(block[:, 0])
+                flat[:, self._places(shape, 1).to(block.device)] = block[:, 0]
+                self._network.add_row(alone, flat, into)
+
+    def _add_together(
+        self,
+        rows: Tensor,
+        counts: Tensor,
+        columns: Tensor,
+        scales: Tensor,
+        into: Sequence[Tensor],
+        size: Pass,
+    ) -> None:
+        shape = self._network.output_shape(self._table.take(rows[:1].expand(size.rows)))
+        order = self._places(shape, size.rows).to(rows.device)
+        for start in range(0, len(rows), size.rows):
+            piece = slice(start, start + size.rows)
+            missing = size.rows - len(rows[piece])
+            # The last piece is filled up with rows that have no direction, for the same program.
+            full = torch.cat([rows[piece], rows[:1].expand(missing)])
+            batch = self._table.take(full)
+            widest = int(counts[piece].max())
+            for first in range(0, widest, size.cotangents):
+                part = slice(first, min(first + size.cotangents, widest))
+                block = self._factors.directions(rows[piece], columns[piece, part])
+                block = block * scales[piece, part].T[:, :, None]
+                block = torch.nn.functional.pad(block, (0, 0, 0, missing))
+                flat = torch.empty_like(block.flatten(1))
+                flat[:, order] = block.flatten(1)
+                self._network.add_squares(batch, flat.reshape(-1, *shape), into)
+
+    def _places(self, shape: torch.Size, rows: int) -> Tensor:
+        return grouped(shape, self._network.layout, rows, self._factors.dim).reshape(-1)
 
 
 def summed_diagonal(
@@ -49,106 +165,13 @@ def summed_diagonal(
     """
     total = [torch.zeros(shape, dtype=torch.float64, device=space.device) for shape in space.shapes]
     whole, omitted, cotangents = 0.0, 0.0, 0
-    for group in _pools(batches, pooled):
-        factors = Factors.joined([network.factors(batch) for batch in group])
-        data = group[0] if len(group) == 1 else _joined(group)
-        values = factors.values.flatten(1)
-        weights = values.abs()
-        kept = weights > _threshold(weights, rtol_omitted)
-        whole, omitted = whole + float(weights.sum()), omitted + float(weights[~kept].sum())
+    for table in tables(batches, POOL_BYTES if pooled else 0):
+        directions = Directions(network, table)
+        sizes = directions.curvature.abs()
+        kept = largest(sizes, rtol_omitted)
+        whole, omitted = whole + float(sizes.sum()), omitted + float(sizes[~kept].sum())
         cotangents += int(kept.sum())
-        for sign in (1.0, -1.0):
-            chosen = kept & (sign * values > 0)
-            if chosen.any():
-                parts = [torch.zeros_like(part) for part in total] if sign < 0 else total
-                _add(network, data, factors, chosen, parts)
-                if sign < 0:
-                    for part, negative in zip(total, parts, strict=True):
-                        part.sub_(negative)
+        if kept.any():
+            places = kept.flatten().nonzero()[:, 0]
+            directions.add(places, None, total, directions.whole_pass())
     return SummedDiagonal(total, omitted / whole if whole > 0 else 0.0, cotangents)
-
-
-def _threshold(weights: Tensor, share: float) -> float:
-    """The weight up to which all may go while they sum to at most ``share`` of the total."""
-    ordered, _ = weights.flatten().sort()
-    sums = ordered.cumsum(0)
-    count = int((sums <= share * sums[-1]).sum())
-    return float(ordered[count - 1]) if count else 0.0
-
-
-def _add(
-    network: SampledNetwork, data: Any, factors: Factors, chosen: Tensor, into: list[Tensor]
-) -> None:
-    """Add the squares of the chosen directions (N, Q * R), rows with like counts together."""
-    counts = chosen.sum(1)
-    columns = (factors.values.flatten(1).abs() * chosen).argsort(1, descending=True)
-    order = counts.argsort(descending=True, stable=True)
-    order = order[: int((counts > 0).sum())]
-    if network.fast:
-        per_row = network.row_elements(data)
-        size = min(max(8, PASS_ELEMENTS // per_row), len(counts))
-        at_once = max(1, WIDEST_ELEMENTS // (size * per_row))
-        template = _rows(data, torch.arange(size, device=counts.device))
-        shape = network.output_shape(template)
-        places = grouped(shape, network.layout, size, factors.dim).reshape(-1).to(counts.device)
-        for start in range(0, len(order), size):
-            piece = order[start : start + size]
-            # The last piece is filled up with rows that have no direction, for the same program.
-            full = torch.cat([piece, piece[:1].expand(size - len(piece))])
-            batch = _rows(data, full)
-            widest = int(counts[piece].max())
-            for first in range(0, widest, at_once):
-                block = _block(factors, full, chosen, columns, first, min(first + at_once, widest))
-                block[:, len(piece) :] = 0
-                flat = torch.empty(len(block), shape.numel(), dtype=block.dtype)
-                flat = flat.to(block.device)
-                flat[:, places] = block.flatten(1)
-                network.add_squares(batch, flat.reshape(-1, *shape), into)
-    if len(network.fast) < len(into):
-        for row in order:
-            one = row[None]
-            block = _block(factors, one, chosen, columns, 0, int(counts[row]))
-            alone = _rows(data, one)
-            shape = network.output_shape(alone)
-            places = grouped(shape, network.layout, 1, factors.dim).reshape(-1).to(block.device)
-            flat = torch.empty_like(block[:, 0])
-            flat[:, places] = block[:, 0]
-            network.add_row(alone, flat, into)
-
-
-def _block(
-    factors: Factors, picked: Tensor, chosen: Tensor, columns: Tensor, first: int, last: int
-) -> Tensor:
-    """Directions ``first`` to ``last`` of the rows ``picked``, zero where a row has fewer."""
-    wanted = columns[picked, first:last]
-    block = factors.directions(picked, wanted)
-    return block * chosen[picked].gather(1, wanted).T[:, :, None]
-
-
-def _rows(data: Any, index: Tensor) -> Any:
-    return map_tensors(lambda leaf: leaf[index] if leaf.dim() else leaf, data)
-
-
-def _pools(batches: Iterable[Any], pooled: bool) -> Iterator[list[Any]]:
-    """Consecutive batches that differ in their number of rows alone."""
-    group: list[Any] = []
-    size, kind = 0, ""
-    for batch in batches:
-        bytes_, like = sum(leaf.nbytes for leaf in tensors(batch)), _kind(batch)
-        if group and (not pooled or like != kind or size + bytes_ > POOL_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(batch)
-        size, kind = size + bytes_, like
-    if group:
-        yield group
-
-
-def _kind(batch: Any) -> str:
-    return repr(map_tensors(lambda leaf: (tuple(leaf.shape[1:]), leaf.dtype, leaf.dim()), batch))
-
-
-def _joined(group: list[Any]) -> Any:
-    leaves = [torch.cat(parts) for parts in zip(*map(tensors, group), strict=True)]
-    replaced = iter(leaves)
-    return map_tensors(lambda _: next(replaced), group[0])

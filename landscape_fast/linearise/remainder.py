@@ -1,0 +1,190 @@
+"""The curvature of the network's outputs, R = H - G, by rows: forms and their probabilities.
+
+For a row n with slope g of its loss in the outputs z, ``R_n = sum_c g_c D^2 z_c``: it is linear in
+the slope. So rows of large slope matter most, and a row that is drawn with probability p counts
+1 / p times when its slope is multiplied by that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape_fast.linearise.agreement import (
+    SEPARATE,
+    derivative_error,
+    form_error,
+    spread_rows,
+)
+from landscape_fast.linearise.capture import LossInputs
+from landscape_fast.linearise.engines import DIFFERENCES
+from landscape_fast.linearise.objective import Objective
+from landscape_fast.linearise.params import ParameterSpace
+from landscape_fast.linearise.program import filled, push, start, tangent_of
+from landscape_fast.linearise.programs import Programs
+from landscape_fast.linearise.quadratic import TailProgram, _curved, _detached, _run, _term
+from landscape_fast.linearise.samplewise.factors import Tail
+from landscape_fast.linearise.samplewise.layouts import Layout
+from landscape_fast.linearise.second_derivative import (
+    double_backward,
+    gauss_newton,
+    twice_differentiable,
+)
+from landscape_fast.linearise.structure import rows
+
+
+class Remainder:
+    """Quadratic forms of R over chosen rows.
+
+    Args:
+        model: The module, in evaluation mode.
+        objective: The loss.
+        space: The parameters of the block that is wanted.
+        layout: Of the rows in the network's outputs.
+        batch: A batch; eight of its rows are used to check.
+
+    Raises:
+        ValueError: The forms are not those of double backward.
+        Exception: As :func:`capture_gradient`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        space: ParameterSpace,
+        layout: Layout,
+        batch: Any,
+    ) -> None:
+        self._model = model
+        self._objective = objective
+        self._inputs = LossInputs(model, space)
+        self._count = len(space.tensors)
+        self._layout = layout
+        self._programs = Programs(model, objective, self._inputs, self._count, "gauss-newton")
+        with twice_differentiable(model):
+            self._check(spread_rows(batch))
+
+    def slopes(self, batch: Any) -> Tensor:
+        """Norm of the slope of each row's loss in the outputs: (B,) float64."""
+        program = self._program(batch)
+        tail = Tail(program, self._inputs.gather(batch))
+        outputs = tail.outputs.requires_grad_()
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(tail.loss(outputs), outputs)
+        apart = self._layout.apart(slope, rows(batch) or 1)
+        return apart.flatten(1).double().norm(dim=1)
+
+    def forms(self, batch: Any, weights: Tensor, dots: Sequence[Tensor]) -> Tensor:
+        """``sum_n w_n v^T R_n v`` over the rows of a batch, for each vector v: (K,) float64.
+
+        Args:
+            batch: The rows.
+            weights: (B,).
+            dots: (K, *shape) per parameter.
+        """
+        with twice_differentiable(self._model):
+            program = self._program(batch)
+        values = self._inputs.gather(batch)
+        along = _along(self._layout, weights)
+        return remainder_forms(program, values, dots, along)
+
+    def _program(self, batch: Any, dtype: torch.dtype | None = None) -> TailProgram:
+        program = self._programs.find("value", batch, dtype)
+        assert isinstance(program, TailProgram)
+        return program
+
+    def _check(self, few: Any) -> None:
+        values = self._inputs.gather(few, torch.float64)
+        leaves = [value.clone().requires_grad_() for value in values[: self._count]]
+        generator = torch.Generator().manual_seed(0)
+        dots = [
+            torch.randn(2, *leaf.shape, generator=generator, dtype=torch.float64).to(leaf.device)
+            for leaf in leaves
+        ]
+        moved = [*leaves, *values[self._count :]]
+        program = self._program(few, torch.float64)
+        with torch.enable_grad():
+            whole = double_backward(self._inputs.call(self._objective, few, moved), leaves, dots)
+            outputs, loss = program.outputs_and_loss(moved)
+            part = gauss_newton(loss, outputs, leaves, dots)
+        forms = remainder_forms(program, values, dots, None)
+        for dot, product in zip(dots, part, strict=True):
+            if product is not None:
+                forms += (dot * product).flatten(1).sum(1)
+        if not (error := form_error(forms, dots, whole)) <= SEPARATE:
+            raise ValueError(f"the curvature of the outputs differs by {error:.1e}")
+        wrong, _ = derivative_error(self._inputs, self._objective, few, self._count)
+        if wrong > DIFFERENCES:
+            raise ValueError(f"the second derivative is {wrong:.0%} off from differences")
+
+
+def remainder_forms(
+    program: TailProgram,
+    inputs: Sequence[Tensor],
+    dots: Sequence[Tensor],
+    along: tuple[Tensor, int] | None,
+) -> Tensor:
+    """Quadratic forms of R, as :func:`quadratic_forms` up to the outputs instead of behind them.
+
+    Args:
+        program: The loss, with its cut.
+        inputs: One value per placeholder.
+        dots: (K, *shape) for each of the leading ones.
+        along: Weights of the rows along a dimension of the outputs; None for ones.
+    """
+    count = len(dots)
+    leaves = [value.detach().requires_grad_() for value in inputs[:count]]
+    with torch.enable_grad():
+        values = _run(program, [*leaves, *inputs[count:]], frozenset())
+        (end,) = program.outputs
+        assert end is not None
+        outputs = values[program.cut]
+        (slope,) = torch.autograd.grad(values[end], outputs, retain_graph=True)
+        if along is not None:
+            weights, dim = along
+            shape = [1] * slope.dim()
+            shape[dim] = -1
+            slope = slope * weights.to(slope).reshape(shape)
+        curved: dict[int, Tensor] = {}
+        for step in program.steps:
+            out = values[step.slot]
+            main = out if isinstance(out, Tensor) else out[0] if isinstance(out, tuple) else None
+            if _curved(step) and main is not None and main.requires_grad:
+                curved[step.slot] = main
+            if step.slot == program.cut:
+                break
+        total = torch.zeros(len(dots[0]), dtype=torch.float64, device=dots[0].device)
+        if not curved:
+            return total
+        gradients = torch.autograd.grad(outputs, list(curved.values()), slope, allow_unused=True)
+    adjoints = {slot: g for slot, g in zip(curved, gradients, strict=True) if g is not None}
+    values = _detached(values)
+    _, blocks = start(program, inputs, dots)
+    with torch.no_grad():
+        for step in program.steps:
+            if step.pushed:
+                args = [filled(item, values) for item in step.args]
+                directions = [tangent_of(item, blocks) for item in step.args]
+                if step.slot in adjoints and any(dot is not None for dot in directions):
+                    adjoint = adjoints.pop(step.slot)
+                    term = _term(step, args, directions, values[step.slot], adjoint)
+                    if term is not None:
+                        total += term
+                blocks[step.slot] = push(
+                    step.target, args, step.kwargs, directions, values[step.slot]
+                )
+            if step.slot == program.cut or not adjoints:
+                break
+            for slot in step.dead:
+                values[slot] = blocks[slot] = None
+    return total
+
+
+def _along(layout: Layout, weights: Tensor) -> tuple[Tensor, int]:
+    """Weights of the rows in every place of the dimension that counts them."""
+    spread = weights[None, :, None].expand(layout.outer, -1, layout.inner)
+    return spread.reshape(-1), layout.dim

@@ -1,0 +1,86 @@
+"""Stated intervals hold the truth as often as they say, with nothing summed exactly."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from oracles import mlp
+from torch import nn
+from trace_problems import fitted, problem
+
+from landscape_fast.krylov.allocation import Estimated, sum_until
+from landscape_fast.linearise.samplewise import sampling
+from landscape_fast.linearise.samplewise.dataset import GaussNewtonDiagonal
+from landscape_fast.metrics.open_part import OpenPart
+from landscape_fast.metrics.trace import rest_of
+from landscape_fast.results import Trace
+
+SEEDS = 200
+LOSS = {"criterion": None, "loss_fn": None}
+
+
+def nothing_is_certain(sizes, rtol, group):
+    return torch.zeros(sizes.shape, dtype=torch.bool), True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fitted relu", "untrained relu", "fitted gelu", "untrained tanh"])
+def test_intervals_of_networks_cover_as_often_as_they_say(name, monkeypatch):
+    monkeypatch.setattr("landscape_fast.linearise.samplewise.dataset.split", nothing_is_certain)
+    state, kind = name.split()
+    activation = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}[kind]
+    model, loader, exact, _ = (
+        fitted(activation=activation)
+        if state == "fitted"
+        else problem(lambda: mlp(activation=activation), rows=300)
+    )
+    known = GaussNewtonDiagonal(
+        model, loader, **LOSS, params=None, memory_budget=None, rtol_omitted=0.0
+    )
+    assert not known.values.any()
+    hits = 0
+    for seed in range(SEEDS):
+        open_part = OpenPart(model, known, False, False, LOSS, None, "float32", seed)
+        parts = [rest_of(known, seed), *open_part.parts]
+        drawn, converged = sum_until(parts, rtol=0.1, atol=0.0, max_products=10_000)
+        found = Estimated(drawn)
+        assert converged
+        low, high = Trace(
+            value=found.value,
+            stderr=math.sqrt(found.variance),
+            draws=found.value + found.dearest(),
+            converged=converged,
+            products=0,
+            samples=known.samples,
+            freedom=found.freedom,
+        ).interval()
+        hits += low <= float(exact.trace()) <= high
+    assert 0.90 * SEEDS <= hits <= 0.99 * SEEDS
+
+
+def test_a_group_of_draws_weighs_to_the_whole_on_average():
+    sizes = torch.tensor([5.0, 1.0, 0.25, 3.0, 0.75], dtype=torch.float64)
+    values = torch.tensor([2.0, -1.0, 4.0, 0.5, 10.0], dtype=torch.float64)
+    sums = []
+    for index in range(4000):
+        places, weights = sampling.systematic(sizes, 3, seed=2, index=index)
+        assert float((weights * sizes[places]).sum()) == pytest.approx(10.0)
+        sums.append(float((weights * values[places]).sum()))
+    sums = torch.tensor(sums)
+    assert abs(float(sums.mean() - values.sum())) < 4 * float(sums.std()) / 4000**0.5
+
+
+def test_the_split_takes_the_largest_and_pays_less_than_for_all():
+    sizes = torch.rand(3000, 2, generator=torch.Generator().manual_seed(0)).double() ** 12
+    taken, drawn = sampling.split(sizes, 0.01, 8)
+    assert drawn
+    assert 0 < int(taken.sum()) < 1000
+    assert float(sizes[taken].min()) >= float(sizes[~taken].max())
+    everything, drawn = sampling.split(sizes, 0.0, 8)
+    assert not drawn
+    assert everything.all()
+    few, drawn = sampling.split(sizes[:40], 0.01, 8)
+    assert not drawn
+    assert few.all()
