@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from landscape_fast.metrics.density import spectral_density
     from landscape_fast.metrics.diagonal import diagonal
     from landscape_fast.metrics.distance import l2_distance
+    from landscape_fast.metrics.frobenius import frobenius_norm
     from landscape_fast.metrics.ggn_spectrum import ggn_spectrum
     from landscape_fast.metrics.quality import quality
     from landscape_fast.metrics.sharpness import top_eigs
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         Eigenpairs,
         Estimate,
         GGNSpectrum,
+        Norm,
         NotConverged,
         Quality,
         Similarity,
@@ -52,6 +54,7 @@ __all__ = [
     "GGNOperator",
     "GGNSpectrum",
     "HessianOperator",
+    "Norm",
     "NotConverged",
     "Quality",
     "Similarity",
@@ -64,6 +67,7 @@ __all__ = [
     "classify",
     "connectivity",
     "diagonal",
+    "frobenius_norm",
     "ggn_spectrum",
     "hutchpp",
     "l2_distance",
@@ -86,6 +90,7 @@ _HOMES = {
     "diagonal": "metrics.diagonal",
     "ggn_spectrum": "metrics.ggn_spectrum",
     "hutchpp": "krylov.hutchpp",
+    "frobenius_norm": "metrics.frobenius",
     "l2_distance": "metrics.distance",
     "quality": "metrics.quality",
     "spectral_density": "metrics.density",

@@ -11,6 +11,7 @@ from landscape_fast.results.eigenpairs import Eigenpairs
 from landscape_fast.results.estimate import Estimate
 from landscape_fast.results.ggn_spectrum import GGNSpectrum
 from landscape_fast.results.models import Connectivity, Quality, Similarity, Training
+from landscape_fast.results.norm import Norm
 from landscape_fast.results.outliers import Outliers
 from landscape_fast.results.trace import Trace
 from landscape_fast.results.track import TrackPoint
@@ -21,6 +22,7 @@ __all__ = [
     "Eigenpairs",
     "Estimate",
     "GGNSpectrum",
+    "Norm",
     "NotConverged",
     "Outliers",
     "Quality",
