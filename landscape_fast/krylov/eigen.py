@@ -16,7 +16,7 @@ from landscape_fast.krylov.space import SearchSpace
 from landscape_fast.results import Eigenpairs
 
 MOST_ROWS = 500  # of a basis; beyond, the small dense problems would cost as much as products
-CHEAP = 20  # products that an examination may always cost; else as many as the search
+CHEAP = 40  # products that an examination may always cost; else as many as the search
 ROUNDINGS = 10  # of one product: what no residual can be expected to fall below
 # Residuals from the recurrence are off by some roundings; near these, products of their own count.
 RECURRENCE = 100 * ROUNDINGS

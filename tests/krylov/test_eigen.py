@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import assert_relative, symmetric_matrix
 
+from landscape_fast.krylov import eigen
 from landscape_fast.krylov.eigen import WHICH, extreme_eigenpairs
 from landscape_fast.krylov.operator import DenseOperator
+from landscape_fast.krylov.space import SearchSpace
 
 
 def wanted(values, k, which):
@@ -117,6 +119,74 @@ def test_restarts_bound_the_memory_and_still_converge():
     check(result, matrix, values, 3, "largest", 1e-8)
 
 
+@pytest.mark.parametrize("memory", [1, 40 * 300 * 8])
+def test_the_basis_stays_within_its_memory(memory, monkeypatch):
+    spaces = []
+
+    class Watched(SearchSpace):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            spaces.append(self)
+
+    monkeypatch.setattr(eigen, "SearchSpace", Watched)
+    values = torch.linspace(0, 1, 300) ** 2
+    matrix = symmetric_matrix(values)
+    result = extreme_eigenpairs(DenseOperator(matrix), 3, tol=1e-3, basis_memory=memory)
+    check(result, matrix, values, 3, "largest", 1e-3)
+    least = 3 + 2 + 8  # k + 2 block + 8
+    assert spaces[0].basis.peak <= spaces[0].capacity == max(memory // (300 * 8), least)
+    assert result.products > 2 * least
+
+
+def test_two_copies_are_found_within_the_least_memory():
+    values = torch.cat([torch.tensor([2.0, 2.0]), torch.linspace(0, 1, 100)])
+    matrix = symmetric_matrix(values)
+    result = extreme_eigenpairs(DenseOperator(matrix), 2, basis_memory=1)
+    check(result, matrix, values, 2, "largest", 1e-3)
+
+
+@pytest.mark.parametrize("which", WHICH)
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_operators_smaller_than_a_block_are_solved_whole(which, n):
+    values = torch.tensor([1.0, -3.0, 2.0])[:n]
+    matrix = symmetric_matrix(values)
+    for k in range(1, n + 1):
+        result = extreme_eigenpairs(DenseOperator(matrix), k, which=which, block=8, tol=1e-10)
+        check(result, matrix, values, k, which, 1e-10)
+        assert result.complete
+
+
+@pytest.mark.parametrize("which", WHICH)
+def test_the_zero_matrix_has_zero_eigenvalues(which):
+    result = extreme_eigenpairs(DenseOperator(torch.zeros(6, 6)), 3, which=which)
+    check(result, torch.zeros(6, 6).double(), torch.zeros(6), 3, which, 1e-3)
+    assert result.complete
+    assert result.cluster_cut
+    assert not result.limited_by_rounding
+
+
+def test_residuals_below_rounding_are_not_asked_for():
+    values = torch.linspace(0, 1, 50)
+    op = DenseOperator(symmetric_matrix(values).float())
+    fine = extreme_eigenpairs(op, 2, tol=1e-12)
+    assert fine.converged
+    assert fine.limited_by_rounding
+    assert fine.tolerance == pytest.approx(10 * torch.finfo(torch.float32).eps, rel=1e-3)
+    coarse = extreme_eigenpairs(op, 2, eps=1e-3)
+    assert coarse.tolerance == coarse.rounding == pytest.approx(1e-2, rel=1e-2)
+    assert not extreme_eigenpairs(op, 2).limited_by_rounding
+
+
+def test_given_start_vectors_save_products_and_the_answer_is_the_same():
+    values = 0.9 ** torch.arange(200)
+    matrix = symmetric_matrix(values)
+    op = DenseOperator(matrix)
+    plain = extreme_eigenpairs(op, 3)
+    again = extreme_eigenpairs(op, 3, start=plain.vectors)
+    check(again, matrix, values, 3, "largest", 1e-3)
+    assert again.products < plain.products
+
+
 def test_running_out_of_products_is_reported_with_the_best_pairs():
     values = torch.linspace(0, 1, 300)
     op = DenseOperator(symmetric_matrix(values))
@@ -152,6 +222,9 @@ def test_ten_outliers_and_small_gaps_reach_full_precision():
         ({"block": 0}, "block must be at least 1"),
         ({"max_products": 2}, "max_products must be at least"),
         ({"basis_size": 2}, "basis_size must be at least"),
+        ({"basis_memory": 0}, "basis_memory must be positive"),
+        ({"risk": 0.0}, "risk must be positive and at most 1"),
+        ({"risk": 1.1}, "risk must be positive and at most 1"),
     ],
 )
 def test_an_argument_out_of_range_is_named(arguments, text):

@@ -124,6 +124,77 @@ def test_more_eigenvalues_than_parameters_are_refused():
         top_eigs(model, loader, k=58)
 
 
+def test_every_copy_of_a_linear_models_eigenvalues_comes_back():
+    torch.manual_seed(0)
+    model, x = nn.Linear(6, 5, bias=False), torch.randn(30, 6)
+    data = [(x, torch.randn(30, 5))]
+    result = top_eigs(model, data, k=12, criterion=nn.MSELoss())
+    once = torch.linalg.eigvalsh(2 * x.double().T @ x.double() / (30 * 5)).flip(0)
+    assert_relative(result.values, once.repeat_interleave(5)[:12], 1e-4)
+    assert result.complete
+    assert result.cluster_cut
+
+
+def test_the_preconditioned_hessian_is_that_of_the_scaled_matrix():
+    model, loader, criterion, exact = problem("conv-bn")
+    d = torch.rand(len(exact), generator=torch.Generator().manual_seed(1)) + 0.5
+    result = top_eigs(model, loader, k=3, criterion=criterion, preconditioner=d, tol=1e-5)
+    root = d.double().rsqrt()
+    scaled = root[:, None] * exact * root
+    assert_relative(result.values, torch.linalg.eigvalsh(scaled).flip(0)[:3], 1e-5)
+    true = (result.vectors.double() @ scaled - result.values[:, None] * result.vectors).norm(dim=1)
+    assert ((true - result.residuals).abs() <= 1e-5 * result.values[0]).all()
+    named, start = {}, 0
+    for name, parameter in model.named_parameters():
+        named[name] = d[start : start + parameter.numel()].reshape(parameter.shape)
+        start += parameter.numel()
+    again = top_eigs(model, loader, k=3, criterion=criterion, preconditioner=named, tol=1e-5)
+    assert torch.equal(again.vectors, result.vectors)
+
+
+@pytest.mark.parametrize(
+    ("preconditioner", "text"),
+    [
+        (torch.ones(56), r"preconditioner must have the shape \(57,\), got \(56,\)"),
+        (torch.zeros(57), "preconditioner must be positive and finite, but entry 0 is 0.0"),
+        (torch.full((57,), torch.nan), "preconditioner must be positive and finite"),
+        ({"0.weight": torch.ones(6, 5)}, "names differ from the selected parameters'"),
+    ],
+)
+def test_a_preconditioner_that_is_none_is_named(preconditioner, text):
+    model, loader, _, _ = problem("mlp")
+    with pytest.raises(ValueError, match=text):
+        top_eigs(model, loader, preconditioner=preconditioner)
+
+
+def test_the_answer_is_the_same_inside_inference_mode_and_no_grad():
+    model, loader, _, _ = problem("mlp")
+    plain = top_eigs(model, loader)
+    for outer in (torch.inference_mode, torch.no_grad):
+        with outer():
+            assert_relative(top_eigs(model, loader).values, plain.values, 1e-6)
+            made_inside = [(x.clone(), y.clone()) for x, y in loader]
+            assert_relative(top_eigs(model, made_inside).values, plain.values, 1e-6)
+
+
+def test_a_model_made_inside_inference_mode_is_named_with_the_repair():
+    with torch.inference_mode():
+        model = mlp()
+        with pytest.raises(ValueError, match="inference_mode.*make or load the model outside"):
+            top_eigs(model, [classification(8)])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_half_precision_model_says_that_its_arithmetic_bounds_the_residual(dtype):
+    model, loader, _, exact = problem("mlp")
+    result = top_eigs(model.to(dtype), [(x.to(dtype), y) for x, y in loader])
+    top = torch.linalg.eigvalsh(exact)[-1:]
+    assert result.converged
+    assert result.limited_by_rounding
+    assert result.tolerance == pytest.approx(10 * torch.finfo(dtype).eps * float(top), rel=0.05)
+    assert abs(float(result.values[0] - top)) <= result.tolerance
+
+
 def test_a_half_precision_model_is_measured_with_float32_vectors():
     model, loader, _, exact = problem("mlp")
     loader = [(x.bfloat16(), y) for x, y in loader]
