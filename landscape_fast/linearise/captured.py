@@ -108,8 +108,10 @@ class CapturedEngine:
         def tangents(piece: Prepared, dots: Sequence[Tensor]) -> Tangents:
             with torch.no_grad():
                 if piece.primals is None:
-                    return piece.program.tangents(piece.inputs, dots)
-                return piece.program.tangents_at(piece.primals, piece.inputs, dots)
+                    found = piece.program.tangents(piece.inputs, dots)
+                else:
+                    found = piece.program.tangents_at(piece.primals, piece.inputs, dots)
+            return [None if part is None else _wide(part) for part in found]
 
         pieces = self._prepared("gradient", batch, size, index)
         return self._passes.sum("gradient", pieces, dots, tangents)
@@ -253,3 +255,8 @@ class CapturedEngine:
         whole, first, second = gradients
         halves = [one + other for one, other in zip(first, second, strict=True)]
         return relative_error(halves, list(whole)) <= SEPARATE
+
+
+def _wide(part: Tensor) -> Tensor:
+    """In a precision that sums over pieces can be made in."""
+    return part.float() if part.dtype.itemsize == 2 else part

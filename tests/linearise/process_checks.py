@@ -1,6 +1,7 @@
 """What every process of a gloo group checks; started by test_processes.py, one name per line out.
 
-python process_checks.py RANK SIZE FILE
+Three processes check as a group of three, then the first two of them as a group of two:
+``python process_checks.py RANK FILE``.
 """
 
 from __future__ import annotations
@@ -16,34 +17,39 @@ import pytest
 import torch
 from oracles import assert_relative, assert_same_state, classification, conv_net, cut, mlp, snapshot
 from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
 from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.linearise.fisher import EmpiricalFisherOperator
 from landscape_fast.linearise.gauss_newton import GGNOperator
 from landscape_fast.linearise.operators import HessianOperator
 
-RANK, SIZE = int(sys.argv[1]), int(sys.argv[2])
-CUTS = [[4], [1, 2, 5], [3, 3]][:SIZE]  # rows of the batches of each rank: unequal shares
+RANK, STORE = int(sys.argv[1]), sys.argv[2]
+WORLD = 3
+SHARES = [[4], [1, 2, 5], [3, 3]]  # rows of the batches of each rank
+GROUPS: dict[int, distributed.ProcessGroup] = {}  # by size
+SIZE = WORLD  # of the group that checks now
 
 
 def batches(shape=(5,), dtype=torch.float64):
     """All batches, in the order of the ranks."""
-    sizes = [size for share in CUTS for size in share]
+    sizes = [size for share in SHARES[:SIZE] for size in share]
     x, y = classification(sum(sizes), shape)
     return cut((x.to(dtype), y), sizes)
 
 
 def own(everything, rank=RANK):
     """The share of a rank."""
-    start = sum(len(share) for share in CUTS[:rank])
-    return everything[start : start + len(CUTS[rank])]
+    start = sum(len(share) for share in SHARES[:rank])
+    return everything[start : start + len(SHARES[rank])]
 
 
 def pair(kind=HessianOperator, make=mlp, everything=None, **options):
     """The operator of the group, and that of all data in one process."""
     everything = everything or batches()
     options = {"engine": "autograd", **options}  # which starts faster
-    group = kind(make().double(), own(everything), process_group=distributed.group.WORLD, **options)
+    group = kind(make().double(), own(everything), process_group=GROUPS[SIZE], **options)
     return group, kind(make().double(), everything, **options)
 
 
@@ -98,7 +104,7 @@ def check_results_are_equal_to_the_bit_in_every_process():
     found = extreme_eigenpairs(group, 2)
     mine = torch.cat([found.values, found.vectors.reshape(-1)])
     everyones = [torch.empty_like(mine) for _ in range(SIZE)]
-    distributed.all_gather(everyones, mine)
+    distributed.all_gather(everyones, mine, group=GROUPS[SIZE])
     assert all(torch.equal(one, mine) for one in everyones)
 
 
@@ -107,7 +113,7 @@ def check_rounding_in_float32_is_that_of_one_process():
         mlp(),
         own(batches(dtype=torch.float32)),
         engine="autograd",
-        process_group=distributed.group.WORLD,
+        process_group=GROUPS[SIZE],
     )
     single = HessianOperator(mlp(), batches(dtype=torch.float32), engine="autograd")
     _, exact = pair()
@@ -125,12 +131,10 @@ def check_a_loader_that_is_read_again_has_the_same_answer():
 
 def check_a_model_in_distributed_data_parallel_is_unwrapped_and_untouched():
     model = mlp().double()
-    wrapped = nn.parallel.DistributedDataParallel(model)
+    wrapped = nn.parallel.DistributedDataParallel(model, process_group=GROUPS[SIZE])
     wrapped(own(batches())[0][0]).sum().backward()
     before = snapshot(model)
-    op = HessianOperator(
-        wrapped, own(batches()), engine="autograd", process_group=distributed.group.WORLD
-    )
+    op = HessianOperator(wrapped, own(batches()), engine="autograd", process_group=GROUPS[SIZE])
     whole = HessianOperator(model, batches(), engine="autograd")
     v = vectors(whole)
     assert_relative(op(v), whole(v), 1e-12)
@@ -144,12 +148,29 @@ def raises(text, function):
     return caught.value
 
 
+def check_sharded_models_are_refused():
+    if SIZE < WORLD:  # torch shards over all processes
+        return
+    group = GROUPS[SIZE]
+    mesh = init_device_mesh("cpu", (SIZE,))
+    shards = mlp()
+    fully_shard(shards, mesh=mesh)
+    raises("as a DTensor", lambda: HessianOperator(shards, own(batches()), process_group=group))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wrapped = FullyShardedDataParallel(mlp(), device_id=torch.device("cpu"))
+    raises(
+        "wrapped in FullyShardedDataParallel",
+        lambda: HessianOperator(wrapped, own(batches()), process_group=group),
+    )
+
+
 def check_a_rank_without_data_is_an_error_in_every_process():
     share = own(batches()) if RANK else []
     error = raises(
         "loader is empty",
         lambda: HessianOperator(
-            mlp().double(), share, engine="autograd", process_group=distributed.group.WORLD
+            mlp().double(), share, engine="autograd", process_group=GROUPS[SIZE]
         ),
     )
     assert ("process 0 of the group failed with ValueError" in str(error)) == (RANK > 0)
@@ -159,7 +180,7 @@ def check_bad_data_and_models_of_one_rank_are_errors_in_every_process():
     last = SIZE - 1
     x, y = own(batches())[0]
     broken = [(x * float("nan"), y)] if last == RANK else [(x, y)]
-    group = distributed.group.WORLD
+    group = GROUPS[SIZE]
     raises(
         "loss is nan",
         lambda: HessianOperator(mlp().double(), broken, engine="autograd", process_group=group),
@@ -202,7 +223,7 @@ def check_different_parameters_are_named():
     raises(
         "parameters or buffers of model differ",
         lambda: HessianOperator(
-            model, own(batches()), engine="autograd", process_group=distributed.group.WORLD
+            model, own(batches()), engine="autograd", process_group=GROUPS[SIZE]
         ),
     )
 
@@ -217,36 +238,37 @@ def check_processes_out_of_step_are_told_so():
 
 
 def check_a_group_that_does_not_hold_this_process_is_refused():
-    part = distributed.new_group([0])
     if RANK == 0:
-        op = HessianOperator(mlp().double(), batches(), engine="autograd", process_group=part)
+        op = HessianOperator(mlp().double(), batches(), engine="autograd", process_group=GROUPS[1])
         whole = HessianOperator(mlp().double(), batches(), engine="autograd")
         assert torch.equal(op(vectors(op)), whole(vectors(op)))
     else:
         raises(
             "process_group does not hold this process",
-            lambda: HessianOperator(
-                mlp().double(), batches(), engine="autograd", process_group=part
-            ),
+            lambda: HessianOperator(mlp().double(), batches(), process_group=GROUPS[1]),
         )
-    distributed.barrier()
 
 
 def main():
+    global SIZE
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     distributed.init_process_group(
         "gloo",
-        init_method=f"file://{sys.argv[3]}",
+        init_method=f"file://{STORE}",
         rank=RANK,
-        world_size=SIZE,
-        timeout=timedelta(seconds=40),
+        world_size=WORLD,
+        timeout=timedelta(seconds=60),
     )
-    for name, check in list(globals().items()):
-        if name.startswith("check_"):
-            check()
-            sys.stdout.write(name + "\n")
-            sys.stdout.flush()
+    for size in (1, 2, 3):
+        GROUPS[size] = distributed.new_group(range(size))
+    for size in (3, 2):
+        SIZE = size
+        for name, check in list(globals().items()):
+            if name.startswith("check_") and size > RANK:
+                check()
+                sys.stdout.write(f"{size} {name}\n")
+                sys.stdout.flush()
     distributed.barrier()
     distributed.destroy_process_group()
 

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from landscape_fast.krylov.eigen import extreme_eigenpairs
+from landscape_fast.linearise import cuts
 from landscape_fast.linearise.gauss_newton import GGNOperator
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.progress import Progress
@@ -68,22 +69,24 @@ def test_reentrant_checkpointing_is_refused_by_name():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("engine", ["captured", "autograd"])
-def test_sums_over_batches_of_a_half_precision_model_are_float32(dtype, engine):
-    x, y = classification(128)
+def test_sums_of_a_half_precision_model_are_float32(dtype, engine, monkeypatch):
+    monkeypatch.setattr(cuts, "CACHED_ELEMENTS", 1)  # the whole batch goes through in pieces
+    x, y = classification(512)
     x = x.to(dtype)
     model = mlp().to(dtype)
     exact = dense_hessian(model, lambda call: F.cross_entropy(call(x.double()), y))
     v = torch.randn(3, len(exact), generator=torch.Generator().manual_seed(0))
     exact = v.double() @ exact
     errors = []
-    for sizes in ([128], [1] * 128):
+    for sizes in ([512], [8] * 64):
         op = HessianOperator(model, cut((x, y), sizes), engine=engine)
         ours = op(v)
         assert ours.dtype == torch.float32
         errors.append(float((ours - exact).norm() / exact.norm()))
         assert abs(op.loss / F.cross_entropy(model(x).float(), y) - 1) < 0.01
-    eps = torch.finfo(dtype).eps
-    assert max(errors) < eps  # sums in the model's own precision lose many times that
+    assert (
+        max(errors) < torch.finfo(dtype).eps / 2
+    )  # sums in the model's own precision lose many times that
 
 
 class Interrupting(nn.Module):
