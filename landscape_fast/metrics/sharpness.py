@@ -45,10 +45,10 @@ def top_eigs(
     The operator is :class:`HessianOperator`, the method
     :func:`~landscape_fast.krylov.eigen.extreme_eigenpairs`. ``tol`` bounds an error: each reported
     value lies within ``residuals[i] <= tol * |lambda_1|`` of an eigenvalue. All copies of a
-    multiple eigenvalue come back: with ``complete``, at most with probability ``risk`` an eigenvalue is
-    missing that exceeds the last reported one by more than ``tolerance``. ``cluster_cut`` says that
-    the next eigenvalue may lie within ``tolerance`` of the last reported one, so that its vector is
-    one choice of several.
+    multiple eigenvalue come back: with ``complete``, at most with probability ``risk`` one is
+    missing that exceeds the last reported by more than ``tolerance``. ``cluster_cut`` says that the
+    next eigenvalue may lie within ``tolerance`` of the last reported, whose vector is then one
+    choice of several.
 
     Differs from PyHessian in: Lanczos in place of power iteration restarted per eigenvalue;
     ``tol`` bounds the residual, not the change between two steps; values come sorted, vectors with
