@@ -40,8 +40,12 @@ class Table:
             places.append(mine)
             parts.append(_picked(self.batches[owner], index[mine] - self._starts[owner]))
         back = torch.cat(places).argsort()
-        columns = zip(*map(tensors, parts), strict=True)
-        leaves = iter([torch.cat(column)[back.to(column[0].device)] for column in columns])
+
+        def joined(column: tuple[Tensor, ...]) -> Tensor:
+            first = column[0]
+            return torch.cat(column)[back.to(first.device)] if first.dim() else first
+
+        leaves = map(joined, zip(*map(tensors, parts), strict=True))
         return map_tensors(lambda _: next(leaves), parts[0])
 
 
