@@ -45,15 +45,23 @@ def test_the_variance_of_a_draw_is_the_formulas():
     assert float(draws.var()) == pytest.approx(float(exact), rel=0.1)
 
 
-def test_stated_intervals_cover_the_truth_as_often_as_they_say():
-    matrix = symmetric_matrix(VALUES)
-    op = DenseOperator(matrix)
-    truth = float(matrix.trace())
+SPECTRA = {
+    "decaying": (20 * 0.8 ** torch.arange(60.0), 0.06),
+    "one outlier": (torch.cat([torch.tensor([50.0]), torch.linspace(0, 1, 59)]), 0.06),
+    "two outliers and a bulk of both signs": (VALUES, 0.06),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_stated_intervals_cover_the_truth_as_often_as_they_say(name):
+    values, rtol = SPECTRA[name]
+    op = DenseOperator(symmetric_matrix(values))
+    truth = float(values.double().sum())
     hits = 0
-    for seed in range(400):
-        low, high = hutchinson(op, rtol=0.06, seed=seed).interval(0.95)
+    for seed in range(200):
+        low, high = hutchinson(op, rtol=rtol, seed=seed).interval(0.95)
         hits += low <= truth <= high
-    assert 0.90 <= hits / 400 <= 0.99
+    assert 0.90 <= hits / 200 <= 0.99
 
 
 def test_atol_ends_the_run_where_the_trace_is_zero():
