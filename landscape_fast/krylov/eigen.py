@@ -229,6 +229,7 @@ class _Search:
     ) -> Eigenpairs:
         space = self.space
         values, vectors = theta[ends.order], space.vectors(y[:, ends.order])
+        known = ends.cut(theta, self.tol * scale)
         if own:
             values, vectors, residuals = _certified(op, vectors, self.which)
             space.products += len(vectors)
@@ -241,7 +242,7 @@ class _Search:
             products=space.products,
             samples=op.samples,
             complete=not self.open_ends and self.risk < 1,
-            cluster_cut=self.cluster_cut and self.k < space.dimension,
+            cluster_cut=space.dimension > self.k and (self.cluster_cut or known),
             risk=self.risk,
             rounding=self.rounding * scale,
         )

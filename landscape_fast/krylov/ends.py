@@ -50,3 +50,11 @@ class Ends:
     def others(self, m: int, sign: int) -> slice:
         """Which of m ascending Ritz values are not wanted at an end."""
         return slice(0, m - self.top) if sign > 0 else slice(self.bottom, m)
+
+    def cut(self, theta: Tensor, slack: float) -> bool:
+        """Whether a Ritz value follows within ``slack`` of the last wanted one at either end."""
+        for sign in (1, -1):
+            level, rest = self.level(theta, sign), sign * theta[self.others(len(theta), sign)]
+            if level is not None and len(rest) and float(rest.max()) >= level - slack:
+                return True
+        return False

@@ -105,6 +105,15 @@ def test_a_near_cluster_is_cut_within_the_tolerance_and_apart_beyond_it():
     assert not extreme_eigenpairs(op, 1, tol=1e-6).cluster_cut
 
 
+def test_a_next_ritz_value_nearby_is_flagged_without_an_examination_too():
+    op = DenseOperator(symmetric_matrix(MULTIPLE["twice"]))
+    assert extreme_eigenpairs(op, 1, block=2, risk=1).cluster_cut
+    assert not extreme_eigenpairs(op, 2, block=2, risk=1).cluster_cut
+    apart = DenseOperator(symmetric_matrix(0.5 ** torch.arange(30)))
+    for which in WHICH:
+        assert not extreme_eigenpairs(apart, 2, which=which, tol=1e-10, risk=1).cluster_cut
+
+
 def test_all_eigenvalues_cut_nothing():
     result = extreme_eigenpairs(DenseOperator(torch.eye(6)), 6)
     assert result.complete
