@@ -52,4 +52,11 @@ void layer_norm_gradient_tangent(const LayerNormGradientTangent& of, double* wei
 int64_t layer_norm_quadratic_scratch(const Tangents& shape);
 void layer_norm_quadratic(const LayerNormQuadratic& of, double* forms, double* scratch);
 
+void batch_norm_tangent(const BatchNormTangent& of);
+void batch_norm_gradient_tangent(const BatchNormGradientTangent& of, double* weight_rows,
+                                 double* bias_rows);
+
+int64_t batch_norm_quadratic_scratch(const BatchNormQuadratic& of);
+void batch_norm_quadratic(const BatchNormQuadratic& of, double* forms, double* scratch);
+
 }  // namespace landscape::cuda

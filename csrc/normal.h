@@ -50,6 +50,20 @@ LANDSCAPE_SHARED GradientCoefficients<scalar_t> gradient_coefficients(const Grad
           static_cast<scalar_t>(m.along * inverse * inverse)};
 }
 
+// The same for a channel, whose weight and tangent of weight are one number each: from sums over
+// its elements of d', d' n, x', x' n and x' q / weight, and of d and d n, d the gradient in y.
+template <typename scalar_t>
+LANDSCAPE_SHARED GradientCoefficients<scalar_t> channel_coefficients(const double* sums,
+                                                                     const double* arriving,
+                                                                     double elements,
+                                                                     double inverse, double weight,
+                                                                     double weight_dot) {
+  const GradientMeans means{(weight * sums[0] + weight_dot * arriving[0]) / elements,
+                            (weight * sums[1] + weight_dot * arriving[1]) / elements,
+                            sums[2] / elements, sums[3] / elements, weight * sums[4] / elements};
+  return gradient_coefficients<scalar_t>(means, inverse, weight * arriving[1] / elements);
+}
+
 // g' of one element; scaled: s', normal: n, normal_dot: n', q: as above
 template <typename T, typename scalar_t>
 LANDSCAPE_SHARED T gradient_element(const GradientCoefficients<scalar_t>& c, T scaled, T normal,

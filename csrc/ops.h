@@ -93,4 +93,12 @@ void layer_norm_gradient_tangent(const LayerNormGradientTangent& of, double* wei
 int64_t layer_norm_quadratic_scratch(const LayerNormQuadratic& of);
 void layer_norm_quadratic(const LayerNormQuadratic& of, double* forms, double* scratch);
 
+// The same three for statistics of each channel over samples and positions; blocks (K, B, C S),
+// rows (K, C) sums over these.
+void batch_norm_tangent(const BatchNormTangent& of);
+void batch_norm_gradient_tangent(const BatchNormGradientTangent& of, double* weight_rows,
+                                 double* bias_rows);
+int64_t batch_norm_quadratic_scratch(const BatchNormQuadratic& of);
+void batch_norm_quadratic(const BatchNormQuadratic& of, double* forms, double* scratch);
+
 }  // namespace landscape

@@ -92,6 +92,36 @@ struct LayerNormQuadratic {
   Tangents dot;    // (K, R, C)
 };
 
+// Normalisation of every channel by its mean and deviation over the batch and all positions.
+struct BatchNorm {
+  int64_t channels;
+  int64_t positions;             // a piece is (channels, positions)
+  Matrix x;                      // (B, C S)
+  Matrix mean, inverse, weight;  // (C,), weight optional: ones
+  Matrix weight_dot;             // (K, C), optional
+};
+
+// What batch_norm_tangent is given.
+struct BatchNormTangent {
+  BatchNorm layer;
+  Tangents dot, out;  // (K, B, C S), dot optional
+  Matrix bias_dot;    // (K, C), optional
+};
+
+// What batch_norm_gradient_tangent is given.
+struct BatchNormGradientTangent {
+  BatchNorm layer;
+  Matrix delta;                    // (B, C S)
+  Tangents delta_dot, x_dot, out;  // (K, B, C S), the first two optional
+};
+
+// What batch_norm_quadratic is given.
+struct BatchNormQuadratic {
+  BatchNorm layer;
+  Matrix adjoint;  // (B, C S)
+  Tangents dot;    // (K, B, C S)
+};
+
 // One element, or one vector of adjacent ones, of the type that the caller computes in.
 template <typename T, typename scalar_t>
 LANDSCAPE_SHARED T take(const scalar_t* p) {

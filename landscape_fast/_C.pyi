@@ -75,4 +75,34 @@ def layer_norm_quadratic(
     weight_dot: Tensor | None,
     adjoint: Tensor,
 ) -> Tensor: ...
+def batch_norm_tangent_(
+    dot: Tensor | None,
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor | None,
+    weight_dot: Tensor | None,
+    bias_dot: Tensor | None,
+    out: Tensor,
+) -> Tensor: ...
+def batch_norm_gradient_tangent_(
+    delta_dot: Tensor | None,
+    x_dot: Tensor | None,
+    delta: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor | None,
+    weight_dot: Tensor | None,
+    out: Tensor,
+) -> tuple[Tensor, Tensor]: ...
+def batch_norm_quadratic(
+    dot: Tensor,
+    x: Tensor,
+    mean: Tensor,
+    inverse: Tensor,
+    weight: Tensor | None,
+    weight_dot: Tensor | None,
+    adjoint: Tensor,
+) -> Tensor: ...
 def select_instruction_set(name: str | None) -> str: ...

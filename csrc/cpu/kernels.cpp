@@ -1,5 +1,6 @@
 // Compiled once per instruction set; LANDSCAPE_INSTRUCTION_SET names it.
 #include "affine_norm.h"
+#include "batch_norm.h"
 #include "dots.h"
 #include "layer_norm.h"
 #include "pointwise.h"
@@ -29,7 +30,10 @@ constexpr Kernels<scalar_t> table() {
           softmax_spread<scalar_t>,
           layer_norm_tangent<scalar_t>,
           layer_norm_gradient<scalar_t>,
-          layer_norm_form<scalar_t>};
+          layer_norm_form<scalar_t>,
+          batch_norm_tangent<scalar_t>,
+          batch_norm_gradient<scalar_t>,
+          batch_norm_form<scalar_t>};
 }
 
 bool supported() {

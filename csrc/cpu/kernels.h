@@ -16,6 +16,7 @@ constexpr int64_t kLanes = 8;
 constexpr int64_t kGroupRows = 8;      // rows of a block that are worked on at a time
 constexpr int64_t kSpread = 32;        // a channel with fewer positions has no loop of its own
 constexpr int64_t kLayerNormRoom = 4;  // rows
+constexpr int64_t kBatchNormSums = 5;
 
 template <typename scalar_t>
 struct Kernels {
@@ -69,6 +70,14 @@ struct Kernels {
                               scalar_t* weight_sums, scalar_t* bias_sums, scalar_t* room);
   void (*layer_norm_form)(const LayerNormQuadratic& of, int64_t first, int64_t last, double* forms,
                           scalar_t* room);
+
+  // The operations of ops.h on channels first to last, with kBatchNormSums (K + 1) groups of kLanes
+  // sums per channel; the last writes forms, (K, C).
+  void (*batch_norm_tangent)(const BatchNormTangent& of, int64_t first, int64_t last, double* sums);
+  void (*batch_norm_gradient)(const BatchNormGradientTangent& of, int64_t first, int64_t last,
+                              double* weight_rows, double* bias_rows, double* sums);
+  void (*batch_norm_form)(const BatchNormQuadratic& of, int64_t first, int64_t last, double* forms,
+                          double* sums);
 };
 
 struct InstructionSet {

@@ -35,6 +35,11 @@ from landscape_fast._native.affine_norm import (
     affine_norm_gradient_tangent_,
     affine_norm_tangent_,
 )
+from landscape_fast._native.batch_norm import (
+    batch_norm_gradient_tangent_,
+    batch_norm_quadratic,
+    batch_norm_tangent_,
+)
 from landscape_fast._native.blocks import (
     block_dots,
     block_update_,
@@ -57,6 +62,9 @@ from landscape_fast._native.softmax import softmax_quadratic, softmax_tangent_
 __all__ = [
     "affine_norm_gradient_tangent_",
     "affine_norm_tangent_",
+    "batch_norm_gradient_tangent_",
+    "batch_norm_quadratic",
+    "batch_norm_tangent_",
     "block_dots",
     "block_update_",
     "has_cuda",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 
 import torch
 
@@ -43,8 +44,8 @@ class Pieces(ctypes.Structure):
 def as_pieces(block: torch.Tensor | None) -> Pieces:
     if block is None:
         return Pieces()
-    size = block[0, 0].numel() if block.numel() else 0
     is_float64 = block.dtype == torch.float64
+    size = math.prod(block.shape[2:])
     return Pieces(block.data_ptr(), *block.shape[:2], size, *block.stride()[:2], is_float64)
 
 

@@ -169,6 +169,39 @@ class Emulated:
         )
         return forms
 
+    def batch_norm_tangent_(self, dot, x, mean, inverse, weight, weight_dot, bias_dot, out):
+        self.call(
+            "emulated_batch_norm_tangent",
+            array(Pieces, *map(as_pieces, (dot, out))),
+            array(Block, *map(as_rows, (x, mean, inverse, weight, weight_dot, bias_dot))),
+            *map(ctypes.c_int64, x.shape[1:]),
+        )
+        return out
+
+    def batch_norm_gradient_tangent_(
+        self, delta_dot, x_dot, delta, x, mean, inverse, weight, weight_dot, out
+    ):
+        rows = torch.full((2, len(out), x.shape[1]), torch.nan, dtype=torch.float64)
+        self.call(
+            "emulated_batch_norm_gradient_tangent",
+            array(Pieces, *map(as_pieces, (delta_dot, x_dot, out))),
+            array(Block, *map(as_rows, (x, mean, inverse, weight, weight_dot, delta))),
+            *map(ctypes.c_int64, x.shape[1:]),
+            *map(address, rows),
+        )
+        return tuple(rows)
+
+    def batch_norm_quadratic(self, dot, x, mean, inverse, weight, weight_dot, adjoint):
+        forms = torch.full((len(dot),), torch.nan, dtype=torch.float64)
+        self.call(
+            "emulated_batch_norm_quadratic",
+            array(Pieces, as_pieces(dot)),
+            array(Block, *map(as_rows, (x, mean, inverse, weight, weight_dot, adjoint))),
+            *map(ctypes.c_int64, x.shape[1:]),
+            address(forms),
+        )
+        return forms
+
 
 # The C functions around the launchers.
 ENTRIES = tuple(EMULATOR / f"{name}.cpp" for name in ("entry", "entry_tangents", "entry_norms"))

@@ -102,23 +102,31 @@ class SoftmaxProblem:
         self.dot = torch.randn(k, r, c, generator=generator, dtype=dtype) + 5
 
 
-class LayerNormProblem:
-    """Random rows, not centred, with their statistics, and tangents of everything."""
+class _OwnStatistics:
+    """Random values, not centred, with their own statistics, and tangents of everything.
 
-    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
-        k, r, c = shape
-        generator = torch.Generator().manual_seed(k + 10 * r + 100 * c)
+    Args:
+        k: Tangents.
+        shape: Of the primal values; dimension 1 has weights.
+        over: Dimensions that are normalised over.
+    """
+
+    def __init__(
+        self, k: int, shape: tuple[int, ...], over: tuple[int, ...], dtype: torch.dtype
+    ) -> None:
+        c = shape[1]
+        generator = torch.Generator().manual_seed(k + sum(shape))
 
         def normal(*size: int) -> Tensor:
             return torch.randn(size, generator=generator, dtype=dtype)
 
-        self.eps = 0.1
-        self.x, self.delta = normal(r, c) + 2, normal(r, c)
+        self.eps, self.over = 0.1, over
+        self.x, self.delta = normal(*shape) + 2, normal(*shape)
         self.weight = torch.rand(c, generator=generator, dtype=dtype) + 0.5
-        self.mean = self.x.mean(1)
-        variance = (self.x - self.mean[:, None]).square().mean(1)
+        self.mean = self.x.mean(over)
+        variance = (self.x - self.x.mean(over, keepdim=True)).square().mean(over)
         self.inverse = (variance + self.eps).rsqrt()
-        self.x_dot, self.delta_dot = normal(k, r, c) + 1, normal(k, r, c)
+        self.x_dot, self.delta_dot = normal(k, *shape) + 1, normal(k, *shape)
         # Columns of a wider buffer, as the tangents of all parameters come.
         self.weight_dot, self.bias_dot = normal(2, k, c + 3)[..., 1 : c + 1]
 
@@ -128,18 +136,32 @@ class LayerNormProblem:
         return {name: getattr(self, name).to(device) for name in names}
 
     def forwards(self, order: str, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-        """Arguments of layer_norm_tangent_."""
+        """Arguments of the tangents."""
         dot = block(self.x_dot.to(device), order)
         out = torch.full_like(dot, torch.nan)
         return self.layer(device) | {"dot": dot, "bias_dot": self.bias_dot.to(device), "out": out}
 
     def backwards(self, order: str, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-        """Arguments of layer_norm_gradient_tangent_."""
+        """Arguments of the tangents of the backward pass."""
         blocks = {n: block(getattr(self, n).to(device), order) for n in ("delta_dot", "x_dot")}
         out = torch.full_like(blocks["x_dot"], torch.nan)
         return self.layer(device) | blocks | {"delta": self.delta.to(device), "out": out}
 
     def form(self, order: str, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-        """Arguments of layer_norm_quadratic."""
+        """Arguments of the forms."""
         dot = block(self.x_dot.to(device), order)
         return self.layer(device) | {"dot": dot, "adjoint": self.delta.to(device)}
+
+
+class LayerNormProblem(_OwnStatistics):
+    """Rows (R, C) that are normalised by themselves."""
+
+    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+        super().__init__(shape[0], shape[1:], (1,), dtype)
+
+
+class BatchNormProblem(_OwnStatistics):
+    """Channels of (B, C, S) that are normalised by themselves."""
+
+    def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+        super().__init__(shape[0], shape[1:], (0, 2), dtype)

@@ -34,6 +34,9 @@ BUDGET = {
     "layer_norm_columns": 128,
     "layer_norm_forms": 128,
     "join_groups": 32,
+    "batch_norm_channels": 56,
+    "batch_norm_gradient_channels": 64,
+    "batch_norm_forms": 64,
 }
 
 

@@ -7,6 +7,7 @@ import torch
 from native.tangent_problems import (
     ACTIVATIONS,
     ActivationProblem,
+    BatchNormProblem,
     LayerNormProblem,
     NormProblem,
     SoftmaxProblem,
@@ -78,31 +79,40 @@ def test_softmax_operations(kernels, dtype, shape):
     torch.testing.assert_close(forms, expected, rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 70, 10), (2, 3, 203)])
+OWN_STATISTICS = [
+    ("layer_norm", LayerNormProblem, (1, 1, 1)),
+    ("layer_norm", LayerNormProblem, (9, 9, 3)),
+    ("layer_norm", LayerNormProblem, (2, 70, 10)),
+    ("layer_norm", LayerNormProblem, (2, 3, 203)),
+    ("batch_norm", BatchNormProblem, (1, 1, 1, 1)),
+    ("batch_norm", BatchNormProblem, (3, 9, 2, 70)),
+]
+
+
+@pytest.mark.parametrize(("name", "problem", "shape"), OWN_STATISTICS)
 @pytest.mark.parametrize("missing", [(), ("dot", "delta_dot", "weight"), ("x_dot", "weight_dot")])
-def test_layer_norm_operations(kernels, dtype, shape, missing):
-    eps = torch.finfo(dtype).eps
-    near = {"rtol": 64 * eps, "atol": 64 * eps}
-    p = LayerNormProblem(shape, dtype)
+def test_normalisation_by_own_statistics(kernels, dtype, name, problem, shape, missing):
+    near = dict.fromkeys(("rtol", "atol"), 64 * torch.finfo(dtype).eps)
+    p = problem(shape, dtype)
 
-    def arguments(given):
-        return given | {name: None for name in missing if name in given}
+    def both(operation, given):
+        """The emulated kernel and its twin, each with memory of its own for what it writes."""
+        given |= {argument: None for argument in missing if argument in given}
+        twin = given | {"out": given["out"].clone()} if "out" in given else given
+        ours = getattr(kernels, f"{name}_{operation}")(**given)
+        theirs = getattr(_native, f"{name}_{operation}")(**twin)
+        return ours, theirs, given.get("out"), twin.get("out")
 
-    moved, twin = (arguments(p.forwards("gaps")) for _ in range(2))
-    kernels.layer_norm_tangent_(**moved)
-    _native.layer_norm_tangent_(**twin)
-    torch.testing.assert_close(moved["out"], twin["out"], **near)
-    back, twin = (arguments(p.backwards("gaps")) for _ in range(2))
-    rows = kernels.layer_norm_gradient_tangent_(**back)
-    expected = _native.layer_norm_gradient_tangent_(**twin)
-    torch.testing.assert_close(back["out"], twin["out"], **near)
-    near["atol"] *= shape[1] ** 0.5
-    for ours, theirs in zip(rows, expected, strict=True):
+    *_, ours, theirs = both("tangent_", p.forwards("gaps"))
+    torch.testing.assert_close(ours, theirs, **near)
+    *rows, ours, theirs = both("gradient_tangent_", p.backwards("gaps"))
+    torch.testing.assert_close(ours, theirs, **near)
+    near["atol"] *= p.delta.numel()
+    for ours, theirs in zip(*rows, strict=True):
         torch.testing.assert_close(ours, theirs, **near)
-    given = arguments(p.form("gaps")) | {"dot": block(p.x_dot, "gaps")}
-    near["atol"] *= shape[2]
-    forms = kernels.layer_norm_quadratic(**given)
-    torch.testing.assert_close(forms, _native.layer_norm_quadratic(**given), **near)
+    if "dot" not in missing:
+        forms = both("quadratic", p.form("gaps"))[:2]
+        torch.testing.assert_close(*forms, **near)
 
 
 def test_empty_blocks_have_sums_zero(kernels, dtype):
@@ -122,4 +132,10 @@ def test_empty_blocks_have_sums_zero(kernels, dtype):
         for rows in kernels.layer_norm_gradient_tangent_(**layer.backwards("kb")):
             assert torch.equal(rows, torch.zeros(shape[0], shape[2], dtype=torch.float64))
         forms = kernels.layer_norm_quadratic(**layer.form("kb"))
+        assert torch.equal(forms, torch.zeros(shape[0], dtype=torch.float64))
+    for shape in ((0, 2, 3, 4), (2, 0, 3, 4), (2, 3, 0, 4), (2, 3, 4, 0)):
+        p = BatchNormProblem(shape, dtype)
+        for rows in kernels.batch_norm_gradient_tangent_(**p.backwards("kb")):
+            assert torch.equal(rows, torch.zeros(shape[0], shape[2], dtype=torch.float64))
+        forms = kernels.batch_norm_quadratic(**p.form("kb"))
         assert torch.equal(forms, torch.zeros(shape[0], dtype=torch.float64))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from native.tangent_problems import (
     ActivationProblem,
+    BatchNormProblem,
     LayerNormProblem,
     NormProblem,
     SoftmaxProblem,
@@ -108,18 +109,25 @@ def test_sets_with_fused_multiply_add_agree_on_activations_and_softmax(dtype, sh
             assert torch.equal(answer, widest)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (2, 70, 64), (2, 3, 1103)])
-def test_all_sets_agree_on_layer_normalisation_to_the_bit(dtype, shape):
-    p = LayerNormProblem(shape, dtype)
+OWN_STATISTICS = [
+    ("layer_norm", LayerNormProblem((1, 1, 1), torch.float32)),
+    ("layer_norm", LayerNormProblem((2, 70, 64), torch.float32)),
+    ("layer_norm", LayerNormProblem((2, 3, 1103), torch.float64)),
+    ("batch_norm", BatchNormProblem((2, 9, 3, 21), torch.float64)),
+    ("batch_norm", BatchNormProblem((2, 3, 2, 1103), torch.float32)),
+]
+
+
+@pytest.mark.parametrize(("name", "p"), OWN_STATISTICS)
+def test_all_sets_agree_on_normalisation_by_own_statistics_to_the_bit(name, p):
     each = []
-    for name in available():
-        assert _C.select_instruction_set(name) == name
+    for vectors in available():
+        assert _C.select_instruction_set(vectors) == vectors
         moved, back = p.forwards("bk"), p.backwards("bk")
-        _native.layer_norm_tangent_(**moved)
-        rows = _native.layer_norm_gradient_tangent_(**back)
-        each.append(
-            (moved["out"], back["out"], *rows, _native.layer_norm_quadratic(**p.form("bk")))
-        )
+        getattr(_native, f"{name}_tangent_")(**moved)
+        rows = getattr(_native, f"{name}_gradient_tangent_")(**back)
+        form = getattr(_native, f"{name}_quadratic")(**p.form("bk"))
+        each.append((moved["out"], back["out"], *rows, form))
     for answers_of_set in each[1:]:
         for answer, widest in zip(answers_of_set, each[0], strict=True):
             assert torch.equal(answer, widest)

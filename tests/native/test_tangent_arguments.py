@@ -8,6 +8,7 @@ import pytest
 import torch
 from native.tangent_problems import (
     ActivationProblem,
+    BatchNormProblem,
     LayerNormProblem,
     NormProblem,
     SoftmaxProblem,
@@ -71,6 +72,18 @@ MORE_CALLS = {
     "layer_norm_quadratic": (
         _native.layer_norm_quadratic,
         lambda: LayerNormProblem((2, 3, 5), torch.float32).form("kb"),
+    ),
+    "batch_norm_tangent_": (
+        _native.batch_norm_tangent_,
+        lambda: BatchNormProblem(SHAPE, torch.float32).forwards("kb"),
+    ),
+    "batch_norm_gradient_tangent_": (
+        _native.batch_norm_gradient_tangent_,
+        lambda: BatchNormProblem(SHAPE, torch.float32).backwards("kb"),
+    ),
+    "batch_norm_quadratic": (
+        _native.batch_norm_quadratic,
+        lambda: BatchNormProblem(SHAPE, torch.float32).form("kb"),
     ),
 }
 EVERY = [

@@ -53,9 +53,9 @@ class _Layer:
         """(..., *shape) as (R, C)."""
         return primal.reshape(-1, self.columns).contiguous()
 
-    def blocks(self, block: Tangent) -> Tangent:
+    def lines(self, block: Tensor) -> Tensor:
         """(K, ..., *shape) as (K, R, C), a view where memory is [K, R, C] or [R, K, C]."""
-        return None if block is None else _lines(block.reshape(len(block), -1, self.columns))
+        return _lines(block.reshape(len(block), -1, self.columns))
 
     def vectors(self, dot: Tangent) -> Tangent:
         """(K, *shape) as (K, C)."""
@@ -72,7 +72,7 @@ def _forward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     if not _fits(x, mean):
         return _plain(args, dots, out)
     layer = _Layer(x, shape, mean, inverse, weight, dots[2])
-    dot = layer.blocks(dots[0])
+    dot = None if dots[0] is None else layer.lines(dots[0])
     k = len(next(one for one in dots if one is not None))
     total = x.new_empty(k, *layer.given[0].shape) if dot is None else empty_like(dot)
     _native.layer_norm_tangent_(dot, *layer.given, layer.vectors(dots[3]), total)
@@ -84,11 +84,13 @@ def _backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     if not _fits(x, mean):
         return _plain_backward(args, dots, out)
     layer = _Layer(x, shape, mean, inverse, weight, dots[5])
-    blocks = [layer.blocks(dot) for dot in dots[:2]]
+    delta_dot, x_dot = (None if dot is None else layer.lines(dot) for dot in dots[:2])
     k = len(next(one for one in dots if one is not None))
-    like = next((block for block in blocks if block is not None), None)
+    like = x_dot if delta_dot is None else delta_dot
     total = x.new_empty(k, *layer.given[0].shape) if like is None else empty_like(like)
-    rows = _native.layer_norm_gradient_tangent_(*blocks, layer.rows(delta), *layer.given, total)
+    rows = _native.layer_norm_gradient_tangent_(
+        delta_dot, x_dot, layer.rows(delta), *layer.given, total
+    )
     weight_dot, bias_dot = (row.to(x.dtype).reshape(k, *shape) for row in rows)
     return (
         total.reshape(k, *x.shape) if mask[0] else None,
@@ -103,7 +105,7 @@ def _form(args: Sequence[Any], dots: Sequence[Any], out: Any, adjoint: Tensor) -
     if dots[0] is None or not _fits(x, mean):
         return _plain_curvature(args, dots, out, adjoint)
     layer = _Layer(x, shape, mean, inverse, weight, dots[2])
-    dot = layer.blocks(dots[0])
+    dot = layer.lines(dots[0])
     return _native.layer_norm_quadratic(dot, *layer.given, layer.rows(adjoint))
 
 

@@ -92,7 +92,7 @@ def _norm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Any:
     if not served(x):
         return NotImplemented
     statistics = _Statistics(weight, mean, var, eps)
-    first = None if dots[0] is None else _planes(dots[0])
+    first = None if dots[0] is None else planes(dots[0])
     return _pushed(x, out if relu else None, statistics, first, None, dots[1], dots[2], dots[6])
 
 
@@ -113,8 +113,8 @@ def _conv_norm(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
         linear,
         y if relu else None,
         statistics,
-        None if first is None else _planes(first),
-        None if second is None else _planes(second),
+        None if first is None else planes(first),
+        None if second is None else planes(second),
         dots[4],
         dots[5],
         dots[9],
@@ -134,19 +134,19 @@ def _pushed(
 ) -> Tensor:
     """Tangent of the layer; ``first`` is left as the sum of both, ``second`` is used up."""
     k = len(next(dot for dot in (first, weight_dot, bias_dot, residual) if dot is not None))
-    result = _block_like(x, k) if second is None else second
+    result = block_like(x, k) if second is None else second
     _native.affine_norm_tangent_(
         first,
         second,
         result,
-        _plane(x),
+        plane(x),
         statistics.mean,
         statistics.scale,
         statistics.gain,
         _contiguous(weight_dot),
         _contiguous(bias_dot),
-        None if residual is None else _planes(residual),
-        None if output is None else _plane(output),
+        None if residual is None else planes(residual),
+        None if output is None else plane(output),
     )
     return result.reshape(k, *x.shape)
 
@@ -158,28 +158,28 @@ def _norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
         return NotImplemented
     first, second = _ordered(dots[0], dots[1], owned, output is not None)
     k = len(next(dot for dot in dots if dot is not None))
-    planes = _planes(x.new_zeros(k, *x.shape) if first is None else first)
-    other = None if second is None else _planes(second)
+    arriving = planes(x.new_zeros(k, *x.shape) if first is None else first)
+    other = None if second is None else planes(second)
     result = None
     if mask[0]:
         # The second summand is read once, so its memory can take the result; if it is ours.
-        result = other if other is not None and all(owned) else _block_like(x, k)
+        result = other if other is not None and all(owned) else block_like(x, k)
     statistics = _Statistics(weight, mean, var, eps)
     weight_rows, bias_rows = _native.affine_norm_gradient_tangent_(
-        planes,
+        arriving,
         other,
         result,
-        _plane(out[0]),
-        _plane(x),
-        None if dots[3] is None or not mask[1] else _planes(dots[3]),
+        plane(out[0]),
+        plane(x),
+        None if dots[3] is None or not mask[1] else planes(dots[3]),
         statistics.mean,
         statistics.scale,
         statistics.gain,
         _contiguous(dots[4]),
-        None if output is None else _plane(output),
+        None if output is None else plane(output),
     )
     return (
-        planes.reshape(k, *x.shape),
+        arriving.reshape(k, *x.shape),
         None if result is None else result.reshape(k, *x.shape),
         weight_rows.to(x.dtype) if mask[1] else None,
         bias_rows.to(x.dtype) if mask[2] else None,
@@ -190,9 +190,9 @@ def channel_sums(block: Tensor, other: Tensor) -> Tensor:
     """Sums of ``block * other`` over rows and positions: (K, C) from (K, B, C, ...) in one pass."""
     channels = other.shape[1]
     zeros, ones = other.new_zeros(channels), other.new_ones(channels)
-    plane = _plane(other)
+    flat = plane(other)
     sums, _ = _native.affine_norm_gradient_tangent_(
-        _planes(block), None, None, plane, plane, None, zeros, ones, ones, None, None
+        planes(block), None, None, flat, flat, None, zeros, ones, ones, None, None
     )
     return sums.to(block.dtype)
 
@@ -210,17 +210,17 @@ def _ordered(
     return first, second
 
 
-def _block_like(x: Tensor, k: int) -> Tensor:
+def block_like(x: Tensor, k: int) -> Tensor:
     """Memory for K tangents (K, B, C, S) of x, the probe axis before the channels."""
     return x.new_empty(x.shape[0], k, x.shape[1], x[0, 0].numel()).transpose(0, 1)
 
 
-def _plane(x: Tensor) -> Tensor:
+def plane(x: Tensor) -> Tensor:
     """(B, C, ...) as (B, C, S), contiguous."""
     return x.contiguous().reshape(x.shape[0], x.shape[1], -1)
 
 
-def _planes(block: Tensor) -> Tensor:
+def planes(block: Tensor) -> Tensor:
     """(K, B, C, ...) as (K, B, C, S), a view where channels and positions adjoin in memory."""
     k, b, c = block.shape[:3]
     inner = 1

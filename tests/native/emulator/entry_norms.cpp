@@ -9,6 +9,11 @@ landscape::LayerNorm layer(const Block* vectors) {
           matrix(vectors[4])};
 }
 
+landscape::BatchNorm layer(const Block* vectors, int64_t channels, int64_t positions) {
+  return {channels,           positions,          matrix(vectors[0]), matrix(vectors[1]),
+          matrix(vectors[2]), matrix(vectors[3]), matrix(vectors[4])};
+}
+
 }  // namespace
 
 extern "C" {
@@ -39,5 +44,34 @@ const char* emulated_layer_norm_quadratic(const Pieces* dot, const Block* vector
   return report_with_scratch(
       landscape::cuda::layer_norm_quadratic_scratch(of.dot),
       [&](double* scratch) { landscape::cuda::layer_norm_quadratic(of, forms, scratch); });
+}
+
+// The same for batch normalisation.
+const char* emulated_batch_norm_tangent(const Pieces* blocks, const Block* vectors,
+                                        int64_t channels, int64_t positions) {
+  return report([&] {
+    landscape::cuda::batch_norm_tangent({layer(vectors, channels, positions), tangents(blocks[0]),
+                                         tangents(blocks[1]), matrix(vectors[5])});
+  });
+}
+
+const char* emulated_batch_norm_gradient_tangent(const Pieces* blocks, const Block* vectors,
+                                                 int64_t channels, int64_t positions,
+                                                 double* weight_rows, double* bias_rows) {
+  return report([&] {
+    landscape::cuda::batch_norm_gradient_tangent(
+        {layer(vectors, channels, positions), matrix(vectors[5]), tangents(blocks[0]),
+         tangents(blocks[1]), tangents(blocks[2])},
+        weight_rows, bias_rows);
+  });
+}
+
+const char* emulated_batch_norm_quadratic(const Pieces* dot, const Block* vectors, int64_t channels,
+                                          int64_t positions, double* forms) {
+  const landscape::BatchNormQuadratic of{layer(vectors, channels, positions), matrix(vectors[5]),
+                                         tangents(*dot)};
+  return report_with_scratch(
+      landscape::cuda::batch_norm_quadratic_scratch(of),
+      [&](double* scratch) { landscape::cuda::batch_norm_quadratic(of, forms, scratch); });
 }
 }
