@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from landscape_fast import diagonal
+from landscape_fast import diagonal, trace
 from landscape_fast.training.readers import read_cifar10
 
 
@@ -71,6 +71,19 @@ def test_the_trace_is_that_of_ten_backward_passes_per_image(trained):
     # Ten cotangents per image under torch.func.vmap(vjp), nothing left out: 123.395.
     assert float(result.values.sum()) == pytest.approx(123.395, rel=1e-5)
     assert result.exact == result.names
-    assert result.products == 5
-    assert 0 < result.omitted <= 1e-7
+    assert result.products <= 3
+    assert 0 < result.omitted <= 1e-4
+    assert 0 < float(result.stderr.norm()) < 1e-4 * float(result.values.norm())
     assert result.values.min() >= 0
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_a_percent_needs_a_fraction_of_a_cotangent_per_image(trained):
+    model, loader = trained
+    result = trace(model, loader)
+    assert result.sampled
+    assert result.converged
+    assert result.cotangents < 0.5 * 500
+    low, high = result.interval(0.999)
+    assert low <= 123.395 <= high
