@@ -9,7 +9,7 @@ from oracles import symmetric_matrix
 from landscape_fast.krylov import eigen
 from landscape_fast.krylov.completeness import _excluded, _radius
 from landscape_fast.krylov.eigen import extreme_eigenpairs
-from landscape_fast.krylov.ends import WHICH
+from landscape_fast.krylov.ends import WHICH, Ends
 from landscape_fast.krylov.operator import DenseOperator
 from landscape_fast.krylov.space import SearchSpace
 
@@ -105,13 +105,20 @@ def test_a_near_cluster_is_cut_within_the_tolerance_and_apart_beyond_it():
     assert not extreme_eigenpairs(op, 1, tol=1e-6).cluster_cut
 
 
-def test_a_next_ritz_value_nearby_is_flagged_without_an_examination_too():
-    op = DenseOperator(symmetric_matrix(MULTIPLE["twice"]))
-    assert extreme_eigenpairs(op, 1, block=2, risk=1).cluster_cut
-    assert not extreme_eigenpairs(op, 2, block=2, risk=1).cluster_cut
-    apart = DenseOperator(symmetric_matrix(0.5 ** torch.arange(30)))
-    for which in WHICH:
-        assert not extreme_eigenpairs(apart, 2, which=which, tol=1e-10, risk=1).cluster_cut
+@pytest.mark.parametrize(
+    ("k", "which", "cut"),
+    [
+        (1, "largest", True),
+        (2, "largest", False),
+        (1, "smallest", False),
+        (2, "both", True),
+        (2, "magnitude", True),
+        (3, "magnitude", False),
+    ],
+)
+def test_a_ritz_value_next_to_the_last_wanted_one_is_seen(k, which, cut):
+    theta = torch.tensor([-3.0, 0.0, 1.0, 1.999, 2.0, 2.5, 2.501]).double()
+    assert Ends.of(theta, k, which).cut(theta, 0.01) is cut
 
 
 def test_all_eigenvalues_cut_nothing():
