@@ -113,18 +113,20 @@ def ggn_spectrum(
     if vectors > rank:
         raise ValueError(f"vectors={vectors} are wanted, but G has rank {rank} to rounding")
     found = float(values.sum())
-    everything = found
+    everything, omitted = found, 0.0
     if rows.kept < rows.total:
         everything = trace(
             model, rows.loader, **loss, gauss_newton=True, rtol=0.0, rtol_omitted=0.0
         ).value
+        # A difference of two traces that are rounded in different orders.
+        omitted = max(0.0, everything - found) + eps * everything
     return GGNSpectrum(
         values=values,
         dimension=n,
         rank=rank,
         rounding=rounding,
         trace=everything,
-        omitted_trace=max(0.0, everything - found),
+        omitted_trace=omitted,
         rows=rows.kept,
         all_rows=rows.total,
         samples=rows.samples,

@@ -12,8 +12,8 @@ from torch import Tensor
 class GGNSpectrum:
     """Eigenvalues of a Gauss-Newton matrix G: those listed, and zero for the other ``n - r``.
 
-    With ``omitted_trace`` zero they are exact to rounding. Else every listed eigenvalue is at most
-    that far below one of G, all together exactly that far.
+    With ``omitted_trace`` zero they are exact to rounding. Else every eigenvalue of G is at least
+    the one listed for it and at most that much larger, all together too.
     """
 
     values: Tensor  # (r,) float64 on the CPU, descending
@@ -21,7 +21,7 @@ class GGNSpectrum:
     rank: int  # eigenvalues of magnitude above `rounding`
     rounding: float  # an eigenvalue this close to zero cannot be told from zero
     trace: float  # of G, nothing left out
-    omitted_trace: float  # of the rows that were left out
+    omitted_trace: float  # of the rows that were left out, with what rounding may hide of it
     rows: int  # directions of output curvature, over all samples, that were used
     all_rows: int  # that there are
     samples: int

@@ -38,9 +38,6 @@ class Outliers:
 
 
 RESOLVED = 0.1  # of its distance to the next node, that a node may be off an eigenvalue
-UNSEEN = (
-    1e-8  # of the weight 1/n of one eigenvalue: a start that has less of it found it by rounding
-)
 
 
 def find_outliers(
@@ -63,7 +60,7 @@ def find_outliers(
         gap: Least length of the interval.
     """
     table = torch.stack([nodes, weights, residuals], 2)
-    starts = [_merged(rows[rows[:, 1] > UNSEEN / dimension], rounding) for rows in table]
+    starts = [_merged(rows[rows[:, 1] > 0], rounding) for rows in table]
     shortest = min(map(len, starts))
     top = torch.stack([rows.flip(0)[:shortest] for rows in starts])
     bottom = torch.stack([rows[:shortest] for rows in starts])
