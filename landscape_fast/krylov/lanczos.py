@@ -77,10 +77,10 @@ def tridiagonalise(op: SymmetricOperator, starts: Tensor, steps: int) -> Tridiag
         images = op(newest)
         if images.untyped_storage().data_ptr() == bases.untyped_storage().data_ptr():
             images = images.clone()  # an operator may hand back what it was given
-        scale[alive] = torch.maximum(scale[alive], row_norms(images).cpu())
         known = [bases[start, : step + 1] for start in alive]
         before = offdiagonal[alive, step - 1] if step else None
-        diagonal[alive, step], left = _reduce(images, newest, known, before)
+        diagonal[alive, step], left, sizes = _reduce(images, newest, known, before)
+        scale[alive] = torch.maximum(scale[alive], sizes)
         residual[alive] = left
         if step + 1 == steps:
             break
@@ -105,7 +105,7 @@ def tridiagonalise(op: SymmetricOperator, starts: Tensor, steps: int) -> Tridiag
 
 def _reduce(
     images: Tensor, newest: Tensor, bases: list[Tensor], before: Tensor | None
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Remove from every product, in place, its own basis.
 
     Args:
@@ -115,9 +115,10 @@ def _reduce(
         before: (k,) coefficients of the last row but one, from the step before; None at the first.
 
     Returns:
-        Coefficients of the last row, and norms of what is left, both (k,) float64 on the CPU.
+        Coefficients of the last row, norms of what is left and norms of the products, all (k,)
+        float64 on the CPU.
     """
-    last = _native.row_dots(images, newest)
+    sizes, last = row_norms(images), _native.row_dots(images, newest)
     recent = last[:, None]
     if before is not None:
         recent = torch.stack([before.to(last.device), last], 1)
@@ -128,10 +129,10 @@ def _reduce(
         removed.append(_native.block_dots(image, basis))
         _native.block_update_(image, removed[-1], basis)
     first = torch.cat(removed)
-    found = torch.stack([last + first[:, -1], first.norm(dim=1), row_norms(images)])
-    diagonal, sizes, left = found.cpu()  # the one wait for a device in an ordinary step
-    for row in (sizes > left).nonzero()[:, 0].tolist():
+    found = torch.stack([last + first[:, -1], first.norm(dim=1), row_norms(images), sizes])
+    diagonal, removal, left, sizes = found.cpu()  # the one wait for a device in an ordinary step
+    for row in (removal > left).nonzero()[:, 0].tolist():
         image = images[row : row + 1]
         diagonal[row] += _native.orthogonalise_(image, bases[row])[0, -1].cpu()
         left[row] = row_norms(image)[0].cpu()
-    return diagonal, left
+    return diagonal, left, sizes
