@@ -267,8 +267,7 @@ class DatasetOperator:
     def _vectors(self, block: Tensor) -> Tensor:
         if block.shape[-1:] != self.shape[1:] or block.dim() > 2:
             raise ValueError(f"block must be (K, {self.shape[0]}), got {tuple(block.shape)}")
-        vectors = block.detach().to(self.device, self.dtype).reshape(-1, self.shape[0])
-        return vectors.clone() if vectors.is_inference() else vectors
+        return block.detach().to(self.device, self.dtype).reshape(-1, self.shape[0])
 
     def _number_rows_and_batches(self) -> None:
         """Rows and batches are numbered through the processes, in the order of their ranks."""

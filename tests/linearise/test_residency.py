@@ -153,6 +153,7 @@ def test_one_comparison_of_all_numbers_sees_each(same):
     tiny[1][0] = 0  # from the smallest number there is
     assert not same(numbers, tiny)
     assert not same(numbers, changed(numbers, 0, float("nan")))
+    assert not same(numbers, [numbers[0].flip(0), *numbers[1:]])  # changes that cancel
 
 
 def test_another_shape_dtype_or_count_is_no_equal_number():
