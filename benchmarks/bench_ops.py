@@ -17,6 +17,7 @@ import torch
 from pairing import ratios
 
 from landscape_fast import _native
+from landscape_fast.linearise.rules import fused_batch_norm, fused_layer_norm
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() and _native.has_cuda() else ["cpu"]
 ROWS, COLUMNS, BASIS = (1, 8, 32), (10**5, 10**6, 3 * 10**6), (10, 100)
@@ -386,4 +387,75 @@ def test_softmax_quadratic(benchmark, device, r, c):
         bytes_moved=4 * r * c * (8 + 1),
         multiply_adds=0,
         shape={"k": 8, "n": r * c},
+    )
+
+
+def against_rules(benchmark, module, name, arguments, shape, blocks) -> None:
+    """A native tangent rule against the torch rule that it replaced, both as programs call them."""
+    ours, plain = {
+        "tangent": (module._forward, module._plain),
+        "gradient_tangent": (module._backward, module._plain_backward),
+        "quadratic": (module._form, module._plain_curvature),
+    }[name]
+    answers = [function(*arguments) for function in (ours, plain)]
+    if name == "quadratic":
+        answers = [[answer] for answer in answers]
+    for answer, expected in zip(*answers, strict=True):
+        if expected is not None:
+            assert (answer - expected).norm() <= 1e-5 * expected.norm()
+    record(
+        benchmark,
+        lambda: ours(*arguments),
+        {"float32": lambda: plain(*arguments)},
+        rounds=31,
+        bytes_moved=4 * shape["n"] * blocks[name],
+        multiply_adds=0,
+        shape=shape,
+    )
+
+
+OPERATIONS = pytest.mark.parametrize("name", ["tangent", "gradient_tangent", "quadratic"])
+
+
+@OPERATIONS
+@pytest.mark.parametrize(("r", "c"), [(256, 64), (2048, 64), (256, 768)])
+def test_layer_norm(benchmark, device, r, c, name):
+    x, weight, delta = (torch.randn(*s, device=device) for s in ((r, c), (c,), (r, c)))
+    out = torch.ops.aten.native_layer_norm(x, [c], weight, weight, 1e-5)
+    x_dot, delta_dot = torch.randn(2, 8, r, c, device=device)
+    weight_dot, bias_dot = torch.randn(2, 8, c, device=device)
+    forward = [x, [c], weight, weight, 1e-5], [x_dot, None, weight_dot, bias_dot, None], out
+    backward = [delta, x, [c], *out[1:], weight, weight, [True] * 3]
+    arguments = {
+        "tangent": forward,
+        "gradient_tangent": (
+            backward,
+            [delta_dot, x_dot, *[None] * 3, weight_dot, None, None],
+            None,
+        ),
+        "quadratic": (*forward, delta),
+    }[name]
+    blocks = {"tangent": 2 * 8 + 1, "gradient_tangent": 3 * 8 + 2, "quadratic": 8 + 2}
+    against_rules(benchmark, fused_layer_norm, name, arguments, {"k": 8, "n": r * c}, blocks)
+
+
+@OPERATIONS
+@pytest.mark.parametrize(("b", "c", "s"), [(16, 8, 32), (16, 16, 16), (16, 64, 4), (128, 16, 16)])
+def test_batch_norm(benchmark, device, b, c, s, name):
+    x, delta = torch.randn(2, b, c, s, s, device=device)
+    weight = torch.rand(c, device=device) + 0.5
+    out = torch.ops.aten.native_batch_norm(x, weight, weight, None, None, True, 0.1, 1e-5)
+    # As convolutions leave them, [B, K, C, S].
+    x_dot, delta_dot = torch.randn(2, b, 8, c, s, s, device=device).transpose(1, 2)
+    weight_dot, bias_dot = torch.randn(2, 8, c, device=device)
+    forward = [x, weight, weight, None, None, True, 0.1, 1e-5], [x_dot, weight_dot, bias_dot], out
+    backward = [delta, x, weight, None, None, *out[1:], True, 1e-5, [True] * 3]
+    arguments = {
+        "tangent": forward,
+        "gradient_tangent": (backward, [delta_dot, x_dot, weight_dot], None),
+        "quadratic": (*forward, delta),
+    }[name]
+    blocks = {"tangent": 3 * 8 + 2, "gradient_tangent": 5 * 8 + 4, "quadratic": 2 * 8 + 4}
+    against_rules(
+        benchmark, fused_batch_norm, name, arguments, {"k": 8, "n": b * c * s * s}, blocks
     )
