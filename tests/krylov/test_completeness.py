@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from oracles import symmetric_matrix
+from oracles import assert_relative, symmetric_matrix
 
 from landscape_fast.krylov import eigen
-from landscape_fast.krylov.completeness import _excluded, _radius
+from landscape_fast.krylov.completeness import Question, _excluded, _radius, examine
 from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.krylov.ends import WHICH, Ends
 from landscape_fast.krylov.operator import DenseOperator
@@ -162,6 +162,31 @@ def test_what_lanczos_excludes_is_what_its_polynomials_exclude():
         mass = math.sqrt(1 / sum(value**2 for value in p))
         assert _excluded(theta, frame, frame.T @ k, 1.001 * mass, 1, x)
         assert not _excluded(theta, frame, frame.T @ k, 0.999 * mass, 1, x)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_eigenvalue_between_the_search_space_and_its_frontier_is_found(sign):
+    # Neither the space, e_1 + e_2, nor the matrix on its complement reaches 2.5; but 3 is there.
+    values = torch.cat([torch.tensor([3.0, 1.0]).double(), torch.linspace(0, 0.3, 30).double()])
+    op = DenseOperator(sign * torch.diag(values))
+    space = SearchSpace(op, 32, seed=0)
+    space.append(torch.eye(32, dtype=torch.float64)[:2].sum(0, keepdim=True))
+    space.multiply(1)
+    theta, y = torch.linalg.eigh(space.projection)
+    question = {"theta": theta, "y": y, "sign": sign, "slack": 0.01, "risk": 0.01}
+    low = examine(space, Question(**question, level=2.5, width=1, limit=100))
+    assert low.missing
+    assert not low.complete
+    theta, y = torch.linalg.eigh(space.projection)
+    assert 2.6 < float((sign * theta).max()) < 3.001
+    v = space.vectors(y)
+    true = (op(v) - theta[:, None] * v).norm(dim=1)
+    assert_relative(space.residuals(theta, y), true, 1e-12)
+    question |= {"theta": theta, "y": y}
+    high = examine(space, Question(**question, level=3.1, width=1, limit=100))
+    assert high.complete
+    assert not high.missing
+    assert not high.next_close
 
 
 def test_a_search_that_started_on_the_wrong_eigenvector_is_set_right():
