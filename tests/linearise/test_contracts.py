@@ -108,9 +108,9 @@ def test_control_c_leaves_the_model_as_it_was(method, batchnorm):
     model[0][4].eval()
     model[0][0].weight.grad = torch.ones_like(model[0][0].weight)
     loader = cut(classification(8, (1, 6, 6)), [4, 4])
+    before = snapshot(model)
     op = HessianOperator(model, loader, engine="autograd", batchnorm=batchnorm)
     v = torch.ones(1, op.shape[0])
-    before = snapshot(model)
     trap.armed = True
     calls = {
         "product": lambda: op(v),
