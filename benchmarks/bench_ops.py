@@ -39,6 +39,24 @@ def record(benchmark, ours, rivals, *, rounds, bytes_moved, multiply_adds, shape
     benchmark.pedantic(ours, rounds=rounds)
 
 
+def record_tangents(
+    benchmark, ours, in_torch, n, *, blocks, primals, within, relative=False
+) -> None:
+    """An operation on 8 tangents of n values, that moves so many blocks of both, held to torch."""
+    expected = in_torch()
+    allowed = within * expected.abs().max() if relative else within
+    assert (ours() - expected).abs().max() <= allowed
+    record(
+        benchmark,
+        ours,
+        {"float32": in_torch},
+        rounds=31,
+        bytes_moved=4 * n * (8 * blocks + primals),
+        multiply_adds=0,
+        shape={"k": 8, "n": n},
+    )
+
+
 def rounds_for(work: float) -> int:
     """More rounds where they are cheap: between 5 and 51."""
     return int(max(5, min(51, 2e9 / work)))
@@ -276,16 +294,7 @@ def test_pointwise_tangent(benchmark, device, r, c, kind):
     def ours() -> torch.Tensor:
         return _native.pointwise_tangent_(kind, z, dot, torch.empty_like(dot))
 
-    assert (ours() - in_torch()).abs().max() <= 1e-5
-    record(
-        benchmark,
-        ours,
-        {"float32": in_torch},
-        rounds=31,
-        bytes_moved=4 * r * c * (2 * 8 + 1),
-        multiply_adds=0,
-        shape={"k": 8, "n": r * c},
-    )
+    record_tangents(benchmark, ours, in_torch, r * c, blocks=2, primals=1, within=1e-5)
 
 
 @pytest.mark.parametrize("kind", BACKWARD)
@@ -304,16 +313,7 @@ def test_pointwise_gradient_tangent(benchmark, device, r, c, kind):
         out = torch.empty_like(z_dot)
         return _native.pointwise_gradient_tangent_(kind, z, delta, z_dot, delta_dot, out)
 
-    assert (ours() - in_torch()).abs().max() <= 1e-4
-    record(
-        benchmark,
-        ours,
-        {"float32": in_torch},
-        rounds=31,
-        bytes_moved=4 * r * c * (3 * 8 + 2),
-        multiply_adds=0,
-        shape={"k": 8, "n": r * c},
-    )
+    record_tangents(benchmark, ours, in_torch, r * c, blocks=3, primals=2, within=1e-4)
 
 
 @pytest.mark.parametrize("kind", BACKWARD)
@@ -329,15 +329,8 @@ def test_pointwise_quadratic(benchmark, device, r, c, kind):
     def ours() -> torch.Tensor:
         return _native.pointwise_quadratic(kind, z, adjoint, z_dot)
 
-    assert (ours() - in_torch()).abs().max() <= 1e-3 * in_torch().abs().max()
-    record(
-        benchmark,
-        ours,
-        {"float32": in_torch},
-        rounds=31,
-        bytes_moved=4 * r * c * (8 + 2),
-        multiply_adds=0,
-        shape={"k": 8, "n": r * c},
+    record_tangents(
+        benchmark, ours, in_torch, r * c, blocks=1, primals=2, within=1e-3, relative=True
     )
 
 
@@ -354,16 +347,7 @@ def test_softmax_tangent(benchmark, device, r, c):
     def ours() -> torch.Tensor:
         return _native.softmax_tangent_(p, dot, weight, torch.empty_like(dot))
 
-    assert (ours() - in_torch()).abs().max() <= 1e-5
-    record(
-        benchmark,
-        ours,
-        {"float32": in_torch},
-        rounds=31,
-        bytes_moved=4 * r * c * (2 * 8 + 1),
-        multiply_adds=0,
-        shape={"k": 8, "n": r * c},
-    )
+    record_tangents(benchmark, ours, in_torch, r * c, blocks=2, primals=1, within=1e-5)
 
 
 @pytest.mark.parametrize(("r", "c"), [(256, 10), (256, 1000), (2048, 256)])
@@ -378,15 +362,99 @@ def test_softmax_quadratic(benchmark, device, r, c):
     def ours() -> torch.Tensor:
         return _native.softmax_quadratic(p, dot, weight)
 
-    assert (ours() - in_torch()).abs().max() <= 1e-5 * in_torch().abs().max()
+    record_tangents(
+        benchmark, ours, in_torch, r * c, blocks=1, primals=1, within=1e-5, relative=True
+    )
+
+
+@pytest.mark.parametrize(("b", "n"), [(32, 64), (32, 16384), (1024, 2304)])
+def test_square_sums(benchmark, device, b, n):
+    block = torch.randn(8, b, n, device=device)
+
+    def in_float64() -> torch.Tensor:
+        return block.double().square().sum((0, 1))
+
+    def in_torch() -> torch.Tensor:
+        return block.square().sum((0, 1)).double()
+
+    exact = in_float64()
+    assert (_native.square_sums(block) - exact).abs().max() <= 1e-13 * exact.abs().max()
+    record(
+        benchmark,
+        lambda: _native.square_sums(block),
+        {"float32": in_torch, "float64": in_float64},
+        rounds=31,
+        bytes_moved=4 * 8 * b * n,
+        multiply_adds=8 * b * n,
+        shape={"k": 8 * b, "n": n},
+    )
+
+
+# Input channels, filters, positions along a side, window: the layers of ResNet-20 and one of 1 x 1.
+FILTERS = [(3, 16, 32, 3), (16, 16, 32, 3), (32, 32, 16, 3), (64, 64, 8, 3), (64, 64, 8, 1)]
+
+
+@pytest.mark.parametrize(("i", "o", "side", "window"), FILTERS)
+@pytest.mark.parametrize("k", [1, 5])
+def test_filter_squares(benchmark, device, k, i, o, side, window):
+    if device != "cpu":
+        pytest.skip("a product and square_sums serve CUDA")
+    b, pad = 16, window // 2
+    x, delta = torch.randn(b, i, side, side), torch.randn(b, k, o, side**2).transpose(0, 1)
+
+    def in_torch() -> torch.Tensor:
+        columns = torch.nn.functional.unfold(x, window, padding=pad)
+        left = delta.transpose(0, 1).reshape(b, k * o, -1)
+        gradients = torch.bmm(left, columns.transpose(1, 2)).reshape(b * k, -1)
+        return gradients.square().sum(0).double()
+
+    def ours() -> torch.Tensor:
+        return _native.filter_squares(delta, x, (window, window), padding=(pad, pad))
+
+    expected = in_torch()
+    assert (ours().flatten() - expected).abs().max() <= 1e-5 * expected.max()
     record(
         benchmark,
         ours,
         {"float32": in_torch},
         rounds=31,
-        bytes_moved=4 * r * c * (8 + 1),
+        bytes_moved=4 * b * side**2 * (k * o + i),
+        multiply_adds=b * k * o * i * window**2 * side**2,
+        shape={"k": k, "n": o * i * window**2, "m": b * side**2},
+    )
+
+
+@pytest.mark.parametrize(("b", "c", "s"), NORM_SHAPES)
+def test_affine_norm_squares(benchmark, device, b, c, s):
+    if device != "cpu":
+        pytest.skip("plain torch serves CUDA")
+    o = norm_operands(b, c, s, device)
+
+    def in_torch() -> tuple[torch.Tensor, ...]:
+        masked = (o["first"] + o["second"]).mul_(o["output"] > 0)
+        normal = (o["x"] - o["mean"][:, None]) * o["scale"][:, None]
+        weight = (masked * normal).sum(3).square().sum((0, 1)).double()
+        bias = masked.sum(3).square().sum((0, 1)).double()
+        return weight, bias, masked * o["gain"][:, None]
+
+    names = ("first", "second", "result", "x", "mean", "scale", "gain", "output")
+    operands = [o[name] for name in names]
+
+    def ours() -> tuple[torch.Tensor, ...]:
+        return _native.affine_norm_squares_(*operands)
+
+    o["second"].zero_()  # so that the sum in place does not grow
+    expected = in_torch()
+    for answer, wanted in zip((*ours(), o["result"]), expected, strict=True):
+        assert (answer - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+    record(
+        benchmark,
+        ours,
+        {"float32": in_torch},
+        rounds=51,
+        bytes_moved=4 * b * c * s * (4 * 8 + 2),
         multiply_adds=0,
-        shape={"k": 8, "n": r * c},
+        shape={"k": 8, "n": b * c * s},
     )
 
 

@@ -4,6 +4,7 @@
 #include "exchange.h"
 #include "kernels.h"
 #include "ops.h"
+#include "squares_bindings.h"
 #include "tangent_bindings.h"
 #include "tensor_view.h"
 
@@ -122,5 +123,6 @@ PYBIND11_MODULE(_C, module) {
   module.def("block_update_", bind_block_update, arg("y"), arg("coefficients"), arg("basis"));
   module.def("orthogonalise_", bind_orthogonalise, arg("block"), arg("basis"));
   bind_tangents(module);
+  bind_squares(module);
   bind_norms(module);
 }

@@ -3,7 +3,7 @@
 // is allocated here, so that a CUDA graph can replay the launches. Contracts are those of ops.h.
 #pragma once
 
-#include "tangents.h"
+#include "squares.h"
 
 namespace landscape::cuda {
 
@@ -42,6 +42,9 @@ void softmax_tangent(const Softmax& of);
 
 int64_t softmax_quadratic_scratch(const Tangents& shape);
 void softmax_quadratic(const Softmax& of, double* forms, double* scratch);
+
+int64_t square_sums_scratch(const Tangents& block);
+void square_sums(const Tangents& block, double* sums, double* scratch);
 
 void layer_norm_tangent(const LayerNormTangent& of);
 

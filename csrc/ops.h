@@ -15,6 +15,7 @@
 #pragma once
 
 #include "matrix.h"
+#include "squares.h"
 #include "tangents.h"
 
 namespace landscape {
@@ -75,6 +76,24 @@ void softmax_tangent(const Softmax& of);
 // forms[k] = sum_r row_weight[r] sum_c p (dot - mean)^2; forms: (K,)
 int64_t softmax_quadratic_scratch(const Softmax& of);
 void softmax_quadratic(const Softmax& of, double* forms, double* scratch);
+
+// sums[j] = sum_kb block[k, b, j]^2, rows in ascending order; block: (K, B, n); sums: (n,)
+int64_t square_sums_scratch(const Tangents& block);
+void square_sums(const Tangents& block, double* sums, double* scratch);
+
+// sums[o, u, v, i] = sum_kb (sum_p delta[k, b, o, p] x[b, i, at(p, u, v)])^2: squares of the
+// gradients of a convolution's filters, of every sample and cotangent alone. The inner sum is in
+// the data's type, in the order of positions; the outer one is float64. On the CPU only.
+// sums: (O, window, I / groups)
+void filter_squares(const FilterSquares& of, double* sums);
+
+// The gradients of affine_norm_gradient_tangent without x_dot and weight_dot; of every sample and
+// cotangent alone, the sums over positions are squared:
+//   weight_squares[c] = sum_kb (scale[c] sum_s first (x - mean[c]))^2
+//   bias_squares[c] = sum_kb (sum_s first)^2
+// delta is not read. On the CPU only. weight_squares, bias_squares: (C,)
+void affine_norm_squares(const NormGradientTangent& of, double* weight_squares,
+                         double* bias_squares);
 
 // Tangents of  y = weight n + bias,  n = (x - mean) inverse  with the statistics of each row of x
 // itself; n' and g' as in normal.h:

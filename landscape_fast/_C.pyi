@@ -105,4 +105,24 @@ def batch_norm_quadratic(
     weight_dot: Tensor | None,
     adjoint: Tensor,
 ) -> Tensor: ...
+def square_sums(block: Tensor) -> Tensor: ...
+def filter_squares(
+    delta: Tensor,
+    x: Tensor,
+    window: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Tensor: ...
+def affine_norm_squares_(
+    first: Tensor,
+    second: Tensor | None,
+    result: Tensor | None,
+    x: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    gain: Tensor,
+    output: Tensor | None,
+) -> tuple[Tensor, Tensor]: ...
 def select_instruction_set(name: str | None) -> str: ...

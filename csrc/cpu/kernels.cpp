@@ -6,6 +6,7 @@
 #include "pointwise.h"
 #include "probes.h"
 #include "softmax.h"
+#include "squares.h"
 #include "update.h"
 
 #define LANDSCAPE_TEXT(name) #name
@@ -28,6 +29,8 @@ constexpr Kernels<scalar_t> table() {
           weighted_square<scalar_t>,
           softmax_row<scalar_t>,
           softmax_spread<scalar_t>,
+          add_squares<scalar_t>,
+          filter_squares<scalar_t>,
           layer_norm_tangent<scalar_t>,
           layer_norm_gradient<scalar_t>,
           layer_norm_form<scalar_t>,

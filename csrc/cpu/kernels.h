@@ -18,6 +18,14 @@ constexpr int64_t kSpread = 32;        // a channel with fewer positions has no 
 constexpr int64_t kLayerNormRoom = 4;  // rows
 constexpr int64_t kBatchNormSums = 5;
 
+constexpr int64_t kSquareRows = 4;     // rows whose squares are added at a time
+constexpr int64_t kFilterMargin = 64;  // elements behind an image that filter_squares may read
+
+// Positions of a convolution's output, and how far the input moves from one to the next.
+struct FilterSteps {
+  int64_t height, width, down, across;
+};
+
 template <typename scalar_t>
 struct Kernels {
   // sum_j x[j] y[j] over n columns
@@ -61,6 +69,12 @@ struct Kernels {
                       int64_t n);
   // sum_j p[j] (dot[j] - mean)^2
   double (*softmax_spread)(const scalar_t* p, const scalar_t* dot, int64_t n);
+
+  // sums[j] += sum_r rows[r][j]^2, j < n, for up to kSquareRows rows
+  void (*add_squares)(const scalar_t* const* rows, int64_t count, int64_t n, double* sums);
+  // totals[r][t] += (sum_p deltas[r][p] image[at(p) + t])^2 for each of `count` rows, t < taps
+  void (*filter_squares)(const scalar_t* const* deltas, int64_t count, const scalar_t* image,
+                         const FilterSteps& steps, int64_t taps, double* const* totals);
 
   // The operations of ops.h on rows first to last, in a room of kLayerNormRoom rows. The last two
   // add to sums over rows, (K, C) each, and to forms, (K,).

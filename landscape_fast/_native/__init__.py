@@ -58,15 +58,18 @@ from landscape_fast._native.pointwise import (
 )
 from landscape_fast._native.probes import normals_, signs_
 from landscape_fast._native.softmax import softmax_quadratic, softmax_tangent_
+from landscape_fast._native.squares import affine_norm_squares_, filter_squares, square_sums
 
 __all__ = [
     "affine_norm_gradient_tangent_",
+    "affine_norm_squares_",
     "affine_norm_tangent_",
     "batch_norm_gradient_tangent_",
     "batch_norm_quadratic",
     "batch_norm_tangent_",
     "block_dots",
     "block_update_",
+    "filter_squares",
     "has_cuda",
     "layer_norm_gradient_tangent_",
     "layer_norm_quadratic",
@@ -80,6 +83,7 @@ __all__ = [
     "signs_",
     "softmax_quadratic",
     "softmax_tangent_",
+    "square_sums",
 ]
 
 

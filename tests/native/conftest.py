@@ -202,9 +202,15 @@ class Emulated:
         )
         return forms
 
+    def square_sums(self, block):
+        sums = torch.full(block.shape[2:], torch.nan, dtype=torch.float64)
+        self.call("emulated_square_sums", array(Pieces, as_pieces(block)), address(sums))
+        return sums
+
 
 # The C functions around the launchers.
-ENTRIES = tuple(EMULATOR / f"{name}.cpp" for name in ("entry", "entry_tangents", "entry_norms"))
+_ENTRIES = ("entry", "entry_tangents", "entry_norms", "entry_squares")
+ENTRIES = tuple(EMULATOR / f"{name}.cpp" for name in _ENTRIES)
 
 
 def build(folder: Path, kernels: Path, *sources: Path) -> Path:

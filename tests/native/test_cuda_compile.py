@@ -29,6 +29,7 @@ BUDGET = {
     "activation_forms": 72,
     "softmax_rows": 56,
     "softmax_forms": 96,
+    "chunk_squares": 40,
     "layer_norm_rows": 64,
     "layer_norm_gradient_rows": 80,
     "layer_norm_columns": 128,
