@@ -72,7 +72,7 @@ def norm_backward(
     return masked, *rest
 
 
-class _Statistics:
+class Statistics:
     """Per channel: mean, inverse deviation and their product with the weight, all contiguous."""
 
     def __init__(self, weight: Tensor | None, mean: Tensor, var: Tensor, eps: float) -> None:
@@ -91,7 +91,7 @@ def _norm(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Any:
     x, weight, _, mean, var, eps, _, relu = args
     if not served(x):
         return NotImplemented
-    statistics = _Statistics(weight, mean, var, eps)
+    statistics = Statistics(weight, mean, var, eps)
     first = None if dots[0] is None else planes(dots[0])
     return _pushed(x, out if relu else None, statistics, first, None, dots[1], dots[2], dots[6])
 
@@ -108,7 +108,7 @@ def _conv_norm(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     if dots[2] is not None:
         shift = dots[2].reshape(len(dots[2]), 1, -1, *(1,) * (linear.dim() - 2))
         first = shift.expand(-1, *linear.shape).clone() if first is None else first.add_(shift)
-    statistics = _Statistics(weight, mean, var, eps)
+    statistics = Statistics(weight, mean, var, eps)
     result = _pushed(
         linear,
         y if relu else None,
@@ -125,7 +125,7 @@ def _conv_norm(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
 def _pushed(
     x: Tensor,
     output: Tensor | None,
-    statistics: _Statistics,
+    statistics: Statistics,
     first: Tangent,
     second: Tangent,
     weight_dot: Tangent,
@@ -156,7 +156,7 @@ def _norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     _, _, output, x, weight, mean, var, eps, mask, owned = args
     if not served(x):
         return NotImplemented
-    first, second = _ordered(dots[0], dots[1], owned, output is not None)
+    first, second = ordered(dots[0], dots[1], owned, output is not None)
     k = len(next(dot for dot in dots if dot is not None))
     arriving = planes(x.new_zeros(k, *x.shape) if first is None else first)
     other = None if second is None else planes(second)
@@ -164,7 +164,7 @@ def _norm_backward(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     if mask[0]:
         # The second summand is read once, so its memory can take the result; if it is ours.
         result = other if other is not None and all(owned) else block_like(x, k)
-    statistics = _Statistics(weight, mean, var, eps)
+    statistics = Statistics(weight, mean, var, eps)
     weight_rows, bias_rows = _native.affine_norm_gradient_tangent_(
         arriving,
         other,
@@ -197,7 +197,7 @@ def channel_sums(block: Tensor, other: Tensor) -> Tensor:
     return sums.to(block.dtype)
 
 
-def _ordered(
+def ordered(
     first: Tangent, second: Tangent, owned: Sequence[bool], masked: bool
 ) -> tuple[Tangent, Tangent]:
     """The two summands, the first one free to be overwritten if it will be."""

@@ -22,7 +22,7 @@ from landscape_fast.linearise.program import (
 from landscape_fast.linearise.rules import FIXED, layers
 from landscape_fast.linearise.rules.linear import fold_rows, unfold_rows
 from landscape_fast.linearise.samplewise import norms
-from landscape_fast.linearise.samplewise.layouts import Layout
+from landscape_fast.linearise.samplewise.layouts import PLAIN, Layout
 from landscape_fast.linearise.samplewise.squares import SQUARES, Squares, served
 
 aten = torch.ops.aten
@@ -228,20 +228,21 @@ class PullbackProgram:
                 dots = [tangent_of(item, blocks) for item in call.args]
                 shared.clear()
                 if call.target is layers.norm_backward:
-                    dots[0], dots[1] = norms.masked(args, dots), None
+                    plain = all(place == PLAIN for *_, at in call.squares for place in at.values())
+                    dots[0], dots[1] = norms.masked(args, dots, shared, by_sample=plain), None
                 for index, square, producer, places in call.squares:
                     found = producer.placed(square(args, dots, places, shared))
                     into[index].add_(found.reshape(into[index].shape))
                 if call.pushed:
-                    blocks[call.slot] = _pushed(call, args, dots, values[call.slot])
+                    blocks[call.slot] = _pushed(call, args, dots, values[call.slot], shared)
             for slot in call.dead:
                 blocks[slot] = None
                 values[slot] = self.stubs[slot]
 
 
-def _pushed(call: _Call, args: list[Any], dots: list[Any], out: Any) -> Any:
+def _pushed(call: _Call, args: list[Any], dots: list[Any], out: Any, shared: dict[Any, Any]) -> Any:
     if call.target is layers.norm_backward:
-        return norms.pushed(args, dots[0])
+        return norms.pushed(args, dots[0], shared)
     if call.target is aten.convolution_backward.default and (args[7] or args[9] > 1):
         return _input_gradient(args, dots[0]), None, None
     return push(call.target, args, call.kwargs, dots, out)

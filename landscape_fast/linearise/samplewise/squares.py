@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from landscape_fast import _native
 from landscape_fast.linearise.rules import layers
 from landscape_fast.linearise.samplewise import norms
-from landscape_fast.linearise.samplewise.layouts import Layout
+from landscape_fast.linearise.samplewise.layouts import PLAIN, Layout
 
 aten = torch.ops.aten
 
 Squares = Callable[[Sequence[Any], Sequence[Any], Mapping[int, Layout], dict[Any, Any]], Tensor]
-UNFOLDED_ELEMENTS = 2**19  # of the unfolded input of a convolution that is in use at a time
 SQUARES: dict[tuple[Any, int | None], Squares] = {}
 
 
@@ -73,35 +73,38 @@ def _by_sample(rows: Tensor, layout: Layout) -> Tensor:
     return layout.apart(rows, _rows(len(rows), layout)).sum((1, 2))
 
 
-def _total(gradients: Tensor, dims: Sequence[int]) -> Tensor:
-    """Sums of squares within one pass, where rounding of the gradients is larger than theirs."""
-    return gradients.square().sum(list(dims)).double()
+def _total(gradients: Tensor) -> Tensor:
+    """Squares of gradients (B, K, ...) added up over both, in float64."""
+    lead = gradients.shape[:2]
+    if not layers.served(gradients):
+        return gradients.double().square().sum((0, 1))
+    sums = _native.square_sums(gradients.reshape(*lead, -1))
+    return sums.reshape(gradients.shape[2:])
 
 
 @_rule(aten.convolution_backward.default, 1)
 def _filters(
     args: Sequence[Any], dots: Sequence[Any], places: Mapping[int, Layout], shared: dict[Any, Any]
 ) -> Tensor:
-    """Per sample one product of (K * O, P) with the unfolded input (P, I * window)."""
+    """One native pass, or per sample (K * O, P) times the unfolded input (P, I * window)."""
     _, x, weight, _, stride, padding, dilation, _, _, groups, _ = args
-    block, layout = dots[0], places[0]
+    block, layout, window = dots[0], places[0], weight.shape[2:]
+    if len(window) == 1:
+        x, block, window = x.unsqueeze(2), block.unsqueeze(3), (1, *window)
+        stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation}
+    if layout == PLAIN and x.device.type == "cpu" and layers.served(x):
+        delta = layers.planes(block)
+        found = _native.filter_squares(delta, x.contiguous(), window, **geometry, groups=groups)
+        return found.reshape(weight.shape)
     k, b, outputs = block.shape[:3]
-    whole = layout.outer * layout.inner == 1
-    # A few samples at a time, so that the unfolded input stays in cache.
-    unfolded = weight[0].numel() * groups * block[0, 0, 0].numel()
-    size = max(1, UNFOLDED_ELEMENTS // unfolded) if whole and x.device.type == "cpu" else b
+    columns = _unfolded(x, window, **geometry).reshape(b * groups, -1, block[0, 0, 0].numel())
     delta = block.transpose(0, 1).reshape(b, k, groups, outputs // groups, -1).transpose(1, 2)
-    total = torch.zeros(weight.shape, dtype=torch.float64, device=x.device)
-    for first in range(0, b, size):
-        part = slice(first, first + size)
-        columns = _unfolded(x[part], weight.shape[2:], stride, padding, dilation)
-        columns = columns.reshape(len(columns), groups, -1, columns.shape[-1])
-        left = delta[part].reshape(-1, k * outputs // groups, delta.shape[-1])
-        gradients = torch.bmm(left, columns.flatten(0, 1).transpose(1, 2))
-        gradients = _by_sample(gradients.reshape(len(columns), -1), layout)
-        squares = gradients.reshape(-1, groups, k, outputs // groups, weight[0].numel())
-        total += _total(squares, (0, 2)).reshape(weight.shape)
-    return total
+    left = delta.reshape(b * groups, k * outputs // groups, -1)
+    gradients = torch.bmm(left, columns.transpose(1, 2))
+    by_sample = _by_sample(gradients.reshape(b, -1), layout)
+    apart = by_sample.reshape(-1, groups, k, outputs // groups, weight[0].numel())
+    return _total(apart.transpose(1, 2)).reshape(weight.shape)
 
 
 def _unfolded(
@@ -111,9 +114,7 @@ def _unfolded(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> Tensor:
-    if len(window) == 1:
-        x, window = x.unsqueeze(2), (1, *window)
-        stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
+    """Windows of x (B, I, H, W), (B, I * window, P)."""
     if math.prod(window) == 1 and not any(padding):
         return x[:, :, :: stride[0], :: stride[1]].flatten(2)
     padded = torch.nn.functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
@@ -134,13 +135,15 @@ def _bias(
 
 def _shifts(block: Tensor, layout: Layout) -> Tensor:
     sums = block.flatten(3).sum(3) if block.dim() > 3 else block
-    return _total(_by_sample(sums.transpose(0, 1), layout), (0, 1))
+    return _total(_by_sample(sums.transpose(0, 1), layout))
 
 
 @_rule(layers.norm_backward, 2)
 def _scale(
     args: Sequence[Any], dots: Sequence[Any], places: Mapping[int, Layout], shared: dict[Any, Any]
 ) -> Tensor:
+    if "squares" in shared:
+        return shared["squares"][0]
     layout = places[0] if 0 in places else places[1]
     return _shifts(dots[0] * norms.normal(args, shared), layout)
 
@@ -149,6 +152,8 @@ def _scale(
 def _shift(
     args: Sequence[Any], dots: Sequence[Any], places: Mapping[int, Layout], shared: dict[Any, Any]
 ) -> Tensor:
+    if "squares" in shared:
+        return shared["squares"][1]
     return _shifts(dots[0], places[0] if 0 in places else places[1])
 
 
@@ -170,9 +175,9 @@ def _factors(
     second = turned.apart(other, rows).flatten(2, 3)  # (B, K or 1, T, N)
     if first.shape[1] > 1:
         folded = first.transpose(2, 3).flatten(1, 2) @ second[:, 0]  # (B, K * M, N)
-        return _total(folded.unflatten(1, (first.shape[1], -1)), (0, 1))
+        return _total(folded.unflatten(1, (first.shape[1], -1)))
     folded = second.transpose(2, 3).flatten(1, 2) @ first[:, 0]  # (B, K * N, M)
-    return _total(folded.unflatten(1, (second.shape[1], -1)), (0, 1)).T
+    return _total(folded.unflatten(1, (second.shape[1], -1))).T
 
 
 @_rule(aten.sum.dim_IntList)
@@ -187,7 +192,7 @@ def _sum(
         block, _rows(block.shape[layout.dim + 1], layout)
     )  # (B, K, ..., outer, inner, ...)
     dims = [dim + 2 + (dim > layout.dim) for dim in over] + [layout.dim + 2, layout.dim + 3]
-    found = _total(apart.sum(dims), (0, 1))
+    found = _total(apart.sum(dims))
     kept = args[2] if len(args) > 2 else False
     if kept:
         for dim in sorted(over | {layout.dim}):
@@ -199,7 +204,7 @@ def _layer_rows(block: Tensor, args: Sequence[Any], layout: Layout) -> Tensor:
     lead = block.dim() - len(args[2])
     dim = layout.dim + 1
     apart = Layout(dim, layout.outer, layout.inner).apart(block, _rows(block.shape[dim], layout))
-    return _total(apart.sum(list(range(2, lead + 2))), (0, 1))
+    return _total(apart.sum(list(range(2, lead + 2))))
 
 
 @_rule(aten.native_layer_norm_backward.default, 1)
@@ -232,7 +237,7 @@ def _table(
     sums = block.new_zeros(len(block), len(pairs), block.shape[-1])
     sums.index_add_(1, places_of, delta.reshape(len(block), -1, block.shape[-1]))
     table = torch.zeros(size, block.shape[-1], dtype=torch.float64, device=block.device)
-    table.index_add_(0, pairs % size, _total(sums, (0,)))
+    table.index_add_(0, pairs % size, _total(sums[None]))
     if padding >= 0:
         table[padding] = 0
     return table

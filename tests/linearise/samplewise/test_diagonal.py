@@ -10,7 +10,7 @@ from torch import nn
 
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
-from landscape_fast.linearise.samplewise import diagonal, factors, squares
+from landscape_fast.linearise.samplewise import diagonal, factors
 from landscape_fast.linearise.samplewise.diagonal import summed_diagonal
 from landscape_fast.linearise.samplewise.network import SampledNetwork
 from landscape_fast.linearise.second_derivative import twice_differentiable
@@ -33,7 +33,6 @@ def test_the_diagonal_is_that_of_the_dense_matrix_on_ragged_batches(name, monkey
     # Passes of few rows and few cotangents, the last one filled up.
     monkeypatch.setattr(diagonal, "PASS_ELEMENTS", 1)
     monkeypatch.setattr(diagonal, "WIDEST_ELEMENTS", 1)
-    monkeypatch.setattr(squares, "UNFOLDED_ELEMENTS", 200)
     make, shape = LADDER[name]
     x, y = classification(14, shape)
     with twice_differentiable(make()):
@@ -140,6 +139,30 @@ def test_repeated_tokens_and_rows_inside_other_dimensions_are_found():
         Sequence(), lambda m: m(tokens), lambda z: F.cross_entropy(z, y, reduction="sum")
     )
     found, network, _ = measured(Sequence().double(), [(tokens, y)])
+    assert_relative(found, exact.diagonal(), 1e-12)
+    assert len(network.fast) == 8
+
+
+class Frames(nn.Module):
+    """Several images per row, folded into the batch of the layers."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm, self.out = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 3)
+        self.line = nn.Conv1d(2, 2, 2)
+
+    def forward(self, x):
+        folded = torch.relu(self.norm(self.conv(x.flatten(0, 1)))).mean(3)
+        return self.out(self.line(folded).mean(2).unflatten(0, x.shape[:2]).mean(1))
+
+
+def test_rows_of_several_images_add_up_before_squares():
+    x, y = classification(5, (3, 1, 5, 5))
+    exact = dense_gauss_newton(
+        Frames(), lambda m: m(x.double()), lambda z: F.cross_entropy(z, y, reduction="sum")
+    )
+    found, network, _ = measured(Frames().double(), [(x.double(), y)])
     assert_relative(found, exact.diagonal(), 1e-12)
     assert len(network.fast) == 8
 
