@@ -22,6 +22,7 @@ struct Groups {
 
 constexpr int64_t kElements = 4096;
 constexpr int64_t kMostGroups = 32;  // where every group has sums of its own
+constexpr int64_t kFewestRows = 32;  // of such a group, or joining them costs more than they do
 constexpr int64_t kRowsInTurn = 64;  // whose terms are added up in the data's type
 
 // body(group, first row, last row, thread) for all groups
@@ -57,7 +58,7 @@ template <typename scalar_t>
 void gradient_on_cpu(const LayerNormGradientTangent& of, double* weight_rows, double* bias_rows) {
   const Tangents& shape = of.out;
   const int64_t size = shape.tangents * shape.size;
-  const Groups groups(shape, kElements, kMostGroups);
+  const Groups groups(shape, std::max(kElements, kFewestRows * shape.size), kMostGroups);
   const int threads = threads_of(shape, groups);
   auto rooms = rooms_for<scalar_t>(threads, cpu::kLayerNormRoom * shape.size + 2 * size);
   std::vector<double> partials(groups.count * 2 * size);
