@@ -70,8 +70,7 @@ class Remainder:
 
     def slopes(self, batch: Any) -> Tensor:
         """Norm of the slope of each row's loss in the outputs: (B,) float64."""
-        program = self._program(batch)
-        tail = Tail(program, self._inputs.gather(batch))
+        tail = Tail(self._program(batch), self._inputs.gather(batch))
         outputs = tail.outputs.requires_grad_()
         with torch.enable_grad():
             (slope,) = torch.autograd.grad(tail.loss(outputs), outputs)
@@ -86,14 +85,13 @@ class Remainder:
             weights: (B,).
             dots: (K, *shape) per parameter.
         """
-        with twice_differentiable(self._model):
-            program = self._program(batch)
         values = self._inputs.gather(batch)
         along = _along(self._layout, weights)
-        return remainder_forms(program, values, dots, along)
+        return remainder_forms(self._program(batch), values, dots, along)
 
     def _program(self, batch: Any, dtype: torch.dtype | None = None) -> TailProgram:
-        program = self._programs.find("value", batch, dtype)
+        with twice_differentiable(self._model):
+            program = self._programs.find("value", batch, dtype)
         assert isinstance(program, TailProgram)
         return program
 

@@ -16,6 +16,7 @@ from torch import nn
 from trace_problems import fitted, problem
 
 from landscape_fast import trace
+from landscape_fast.linearise.second_derivative import twice_differentiable
 
 
 @pytest.mark.parametrize("per_layer", [False, True])
@@ -194,3 +195,27 @@ def test_both_parts_of_a_smooth_network_are_drawn_and_their_errors_add_up():
     assert abs(result.gauss_newton - float(gauss.trace())) < 4 * result.gauss_newton_stderr
     rest = float(exact.trace() - gauss.trace())
     assert abs(result.remainder - rest) < 4 * result.remainder_stderr
+
+
+class Heads(nn.Module):
+    """Attention with a dimension of heads: outside of a product torch takes its fused form."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.qkv, self.out = nn.Linear(4, 12), nn.Linear(4, 3)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x.reshape(len(x), 1, 3, 4)).split(4, -1)
+        return self.out(F.scaled_dot_product_attention(q, k, v).mean((1, 2)))
+
+
+def test_attention_is_captured_in_its_twice_differentiable_form_whoever_captures_first():
+    x, y = classification(16, (12,))
+    model = Heads()
+    with twice_differentiable(model):
+        exact = dense_hessian(model, lambda m: F.cross_entropy(m(x.double()), y))
+    result = trace(model, [(x, y)], rtol=0.05, max_products=300)
+    assert result.note is None
+    low, high = result.interval(0.999)
+    assert low <= float(exact.trace()) <= high

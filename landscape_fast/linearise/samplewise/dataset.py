@@ -17,6 +17,7 @@ from landscape_fast.linearise.samplewise.layouts import PLAIN
 from landscape_fast.linearise.samplewise.network import SampledNetwork
 from landscape_fast.linearise.samplewise.sampling import largest, split, systematic
 from landscape_fast.linearise.samplewise.table import Table, tables
+from landscape_fast.linearise.second_derivative import twice_differentiable
 from landscape_fast.linearise.state import evaluation, unwrap
 from landscape_fast.linearise.structure import rows
 
@@ -87,7 +88,8 @@ class GaussNewtonDiagonal:
         self._objective = Objective(criterion, loss_fn)
         self._seed = seed
         self.space = ParameterSpace(self._model, params)
-        with evaluation(self._model):
+        # Programs are shared: whoever captures one first, it must have second derivatives.
+        with evaluation(self._model), twice_differentiable(self._model):
             batches = Batches(loader, device=self.space.device, memory_budget=memory_budget)
             self.samples = batches.samples
             self.loader: Iterable[Any] = list(batches) if batches.resident else loader
@@ -198,7 +200,7 @@ class GaussNewtonDiagonal:
         """
         total = self._zeros()
         places, weights = systematic(self._sizes, self.group, seed=seed, index=index)
-        with evaluation(self._model):
+        with evaluation(self._model), twice_differentiable(self._model):
             self._directions.add(self._places[places], weights, total, self._size)
         self.cotangents += len(places)
         return torch.cat([part.reshape(-1) for part in total]).cpu() / self.normaliser
