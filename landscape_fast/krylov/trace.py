@@ -112,7 +112,7 @@ def mean_until(
         )
 
 
-def require_bounds(rtol: float, atol: float, max_products: int) -> None:
+def require_bounds(rtol: float, atol: float, max_products: float) -> None:
     """Check what ends a run of draws.
 
     Raises:

@@ -187,7 +187,7 @@ class GaussNewtonDiagonal:
             self._sum(directions, taken, total, directions.whole_pass())
         self.omitted = self.unseen = left / whole if whole > 0 else 0.0
 
-    def _sum(self, directions: Directions, taken: Tensor, total: list[Tensor], size: int) -> None:
+    def _sum(self, directions: Directions, taken: Tensor, total: list[Tensor], size: Pass) -> None:
         places = taken.flatten().nonzero()[:, 0]
         if len(places):
             directions.add(places, None, total, size)
