@@ -424,7 +424,8 @@ def test_filter_squares(benchmark, device, k, i, o, side, window):
     )
 
 
-@pytest.mark.parametrize(("b", "c", "s"), NORM_SHAPES)
+# Smaller images go through plain torch.
+@pytest.mark.parametrize(("b", "c", "s"), [*NORM_SHAPES[:2], (16, 64, 64)])
 def test_affine_norm_squares(benchmark, device, b, c, s):
     if device != "cpu":
         pytest.skip("plain torch serves CUDA")

@@ -12,17 +12,21 @@ from landscape_fast import _native
 from landscape_fast.linearise.rules import layers
 from landscape_fast.linearise.rules.norm import over_channels
 
+FEWEST_POSITIONS = 32  # of a channel, below which the native pass gains nothing
+
 
 def masked(
     args: Sequence[Any], dots: Sequence[Any], shared: dict[Any, Any], *, by_sample: bool
 ) -> Tensor:
     """The sum of incoming blocks behind the relu's mask, in memory [B, K, C, ...].
 
-    On a CPU one native pass finds what :func:`pushed` returns too and, where the rows of a value
-    are the samples, the squared gradients of weight and bias: shared as "pushed" and "squares".
+    On a CPU, of images that are not small, one native pass finds what :func:`pushed` returns too
+    and, where the rows of a value are the samples, the squared gradients of weight and bias: shared
+    as "pushed" and "squares".
     """
     output, x = args[2], args[3]
-    if by_sample and x.device.type == "cpu" and layers.served(x):
+    long = x[0, 0].numel() >= FEWEST_POSITIONS
+    if by_sample and long and x.device.type == "cpu" and layers.served(x):
         return _in_one_pass(args, dots, shared)
     if dots[0] is None or dots[1] is None:
         block = dots[1] if dots[0] is None else dots[0]
