@@ -25,7 +25,7 @@ from landscape_fast.linearise.fisher import EmpiricalFisherOperator
 from landscape_fast.linearise.gauss_newton import GGNOperator
 from landscape_fast.linearise.operators import HessianOperator
 
-RANK, STORE = int(sys.argv[1]), sys.argv[2]
+RANK, STORE = (int(sys.argv[1]), sys.argv[2]) if __name__ == "__main__" else (0, "")
 WORLD = 3
 SHARES = [[4], [1, 2, 5], [3, 3]]  # rows of the batches of each rank
 GROUPS: dict[int, distributed.ProcessGroup] = {}  # by size

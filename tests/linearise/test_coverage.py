@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 import logging
-import sys
 from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.nn.functional as F
 import zoo
+from cases import losses
 from cases.batches import BATCHES
 from cases.case import ROWS, Case, loss, noise, vector
 from cases.layers import IMAGES, TOKENS, VECTORS
-from cases.losses import LOSSES, WEIGHTS
+from cases.losses import LOSSES
 from oracles import assert_relative, dense_hessian
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
@@ -116,7 +116,7 @@ def test_a_network_in_single_precision_is_captured_as_well(name, monkeypatch):
     model, batch = built(case)
     with sdpa_kernel(SDPBackend.MATH):
         exact = dense_hessian(model, whole_loss(case, batch))
-    monkeypatch.setattr(sys.modules[__name__], "WEIGHTS", WEIGHTS.float())
+    monkeypatch.setattr(losses, "WEIGHTS", losses.WEIGHTS.float())
     options = {key: as_single(value) for key, value in case.options.items()}
     single = map_tensors(lambda x: x.float() if x.is_floating_point() else x, batch)
     op = HessianOperator(model.float(), [single], **options)
