@@ -20,7 +20,7 @@ from landscape_fast import GGNOperator, HessianOperator
 from landscape_fast.linearise.rules import RULES, convolution
 
 aten = torch.ops.aten
-ROUNDS = 15
+ROUNDS = 7
 
 
 def record(

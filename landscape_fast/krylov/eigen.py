@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape_fast import _native
+from landscape_fast.krylov.adapter import as_operator
 from landscape_fast.krylov.basis import combine, row_norms
 from landscape_fast.krylov.completeness import Question, examine
 from landscape_fast.krylov.ends import WHICH, Ends
@@ -23,7 +25,7 @@ RECURRENCE = 100 * ROUNDINGS
 
 
 def extreme_eigenpairs(
-    op: SymmetricOperator,
+    op: Any,
     k: int = 1,
     *,
     which: str = "largest",
@@ -53,7 +55,8 @@ def extreme_eigenpairs(
     counted with multiplicity (:mod:`landscape_fast.krylov.completeness`).
 
     Args:
-        op: Symmetric operator on vectors of length n.
+        op: Symmetric operator on vectors of length n, or what
+            :func:`~landscape_fast.krylov.adapter.as_operator` takes.
         k: Pairs wanted, at most n.
         which: ``"largest"`` (descending), ``"smallest"`` (ascending), ``"magnitude"`` (descending
             absolute value), or ``"both"``: half from each end, descending, the odd one on top.
@@ -88,6 +91,7 @@ def extreme_eigenpairs(
         >>> found.values.round(decimals=6), found.complete
         (tensor([-5.,  3.,  3.], dtype=torch.float64), True)
     """
+    op = as_operator(op)
     n = op.shape[0]
     _check(n, k, which, tol, risk, block, max_products, basis_size, basis_memory)
     least = k + 2 * block + 8

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape_fast import _native
-from landscape_fast.krylov.operator import SymmetricOperator
+from landscape_fast.krylov.adapter import as_operator
 from landscape_fast.results import Trace
 
 PILOT_DRAWS = 16  # a standard error from fewer draws is too unsure to stop on
 
 
 def hutchinson(
-    op: SymmetricOperator,
+    op: Any,
     *,
     rtol: float = 0.01,
     atol: float = 0.0,
@@ -31,7 +32,8 @@ def hutchinson(
     :math:`2 (\lVert A \rVert_F^2 - \sum_j A_{jj}^2)`.
 
     Args:
-        op: Symmetric operator on vectors of length n.
+        op: Symmetric operator on vectors of length n, or what
+            :func:`~landscape_fast.krylov.adapter.as_operator` takes.
         rtol: Standard error wanted, relative to the estimate.
         atol: Standard error wanted, absolute; the looser of both ends the run.
         seed: Chooses the sign vectors. Draw i depends on ``(seed, i)`` alone: not on ``block``.
@@ -55,6 +57,7 @@ def hutchinson(
         >>> hutchinson(op, seed=0).value
         7.0
     """
+    op = as_operator(op)
 
     def draw(first: int, count: int) -> Tensor:
         signs = torch.empty(count, op.shape[0], dtype=op.dtype, device=op.device)

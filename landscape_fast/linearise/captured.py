@@ -154,7 +154,7 @@ class CapturedEngine:
         if not self._cuts(batch):
             return WHOLE
         elements = self._form_elements if kind == "value" else self._row_elements
-        return rows_at_once(vectors, elements)
+        return rows_at_once(kind, vectors, elements)
 
     def _prepared(self, kind: Kind, batch: Any, size: int, index: int | None) -> Iterator[Prepared]:
         """Pieces of ``size`` rows with their programs; kept ones if the batch has an index."""

@@ -14,7 +14,7 @@ from landscape_fast.linearise.structure import map_tensors
 # rows below which convolutions lose more than the cache gives. Fixed, not timed: the cut decides
 # the last bits of a sum, and the same call gives the same bits on every run.
 CACHED_ELEMENTS = 2**21
-FEWEST_ROWS = 16
+FEWEST_ROWS = {"gradient": 16, "value": 8}
 # Vectors of one pass: products whose primal values are kept gain from blocks that stay in cache,
 # quadratic forms share an adjoint pass. Either way far from the end of memory.
 WIDEST_ELEMENTS = {"gradient": 2**20, "value": 2**21}
@@ -30,9 +30,9 @@ def cut(batch: Any, part: slice) -> Any:
     return map_tensors(lambda leaf: leaf[part] if leaf.dim() else leaf, batch)
 
 
-def rows_at_once(vectors: int, row_elements: int) -> int:
+def rows_at_once(kind: str, vectors: int, row_elements: int) -> int:
     """Rows of one pass with ``vectors`` tangents per value."""
-    return max(FEWEST_ROWS, CACHED_ELEMENTS // (min(vectors, 8) * row_elements))
+    return max(FEWEST_ROWS[kind], CACHED_ELEMENTS // (min(vectors, 8) * row_elements))
 
 
 def vectors_at_once(kind: str, rows: int, row_elements: int, device: torch.device) -> int:

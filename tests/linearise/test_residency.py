@@ -25,7 +25,7 @@ def kept(op):
 @pytest.mark.parametrize("budget", [0, 3000, 10**9])
 def test_the_budget_changes_no_bit_and_is_respected(budget, monkeypatch):
     monkeypatch.setattr(cuts, "CACHED_ELEMENTS", 100)
-    monkeypatch.setattr(cuts, "FEWEST_ROWS", 8)
+    monkeypatch.setitem(cuts.FEWEST_ROWS, "gradient", 8)
     _, op = operator(values_budget=budget)
     _, free = operator()
     v = torch.randn(2, op.shape[0], dtype=torch.float64)

@@ -228,3 +228,14 @@ def test_a_stop_gradient_keeps_its_gradient_and_claims_nothing():
     x, y = classification(6)
     _, network, _ = measured(Stopped().double(), [(x.double(), y)])
     assert network.exact == (2, 3)
+
+
+def test_a_network_that_is_very_sure_is_measured_in_single_precision_too():
+    x, y = classification(40, (5,))
+    model = mlp()
+    with torch.no_grad():
+        list(model.parameters())[-2].mul_(400)  # probabilities of one up to rounding
+        y = model(x.float()).argmax(1)
+    found, _, _ = measured(model.float(), [(x.float(), y)])
+    exact, _, _ = measured(model.double(), [(x.double(), y)])
+    assert_relative(found, exact, 1e-3)
