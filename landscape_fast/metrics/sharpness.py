@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.params import Selection
 from landscape_fast.linearise.rules.precision import Precision
 from landscape_fast.results import Eigenpairs
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 # Relative rounding of factors in precisions that are no dtype of the model's.
 _ROUNDING = {"bfloat16": torch.finfo(torch.bfloat16).eps, "tf32": 2.0**-10}
@@ -39,6 +42,8 @@ def top_eigs(
     memory_budget: int | None = None,
     basis_memory: int = 2**30,
     precision: Precision = "float32",
+    process_group: ProcessGroup | None = None,
+    progress: bool | None = None,
 ) -> Eigenpairs:
     r"""Extreme eigenvalues of the Hessian of the dataset-level loss, with a certificate.
 
@@ -79,6 +84,8 @@ def top_eigs(
         basis_memory: Bytes for the vectors of the search, n elements each; the search restarts
             when they are full. At least ``k + 10`` vectors are kept.
         precision: Of products, see :class:`HessianOperator`; recorded in the result.
+        process_group: Processes that share the data, see :class:`HessianOperator`.
+        progress: Whether a line on standard error says how far products are, likewise.
 
     Returns:
         ``values`` (k,), ``vectors`` (k, n), ``residuals`` (k,), ``converged``, ``complete``,
@@ -112,6 +119,8 @@ def top_eigs(
         params=params,
         memory_budget=memory_budget,
         precision=precision,
+        process_group=process_group,
+        progress=progress,
     )
     eps = max(torch.finfo(tensor.dtype).eps for tensor in op.space.tensors)
     seen: SymmetricOperator = op

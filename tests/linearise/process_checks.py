@@ -24,6 +24,7 @@ from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.linearise.fisher import EmpiricalFisherOperator
 from landscape_fast.linearise.gauss_newton import GGNOperator
 from landscape_fast.linearise.operators import HessianOperator
+from landscape_fast.metrics.sharpness import top_eigs
 
 RANK, STORE = (int(sys.argv[1]), sys.argv[2]) if __name__ == "__main__" else (0, "")
 WORLD = 3
@@ -81,6 +82,15 @@ def check_the_gradient_is_that_of_one_process():
     )
     assert_relative(gradient, whole_gradient, 1e-12)
     assert abs(loss - whole_loss) < 1e-12
+
+
+def check_eigenvalues_are_those_of_one_process():
+    model = mlp().double()
+    found = top_eigs(model, own(batches()), 3, tol=1e-8, process_group=GROUPS[SIZE])
+    alone = top_eigs(model, batches(), 3, tol=1e-8)
+    assert found.complete
+    assert found.samples == alone.samples
+    assert_relative(found.values, alone.values, 1e-10)
 
 
 def check_class_weights_and_ignored_targets_divide_once():
