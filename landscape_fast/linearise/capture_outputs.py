@@ -35,7 +35,8 @@ def capture_with_outputs(
     traced = trace(value, inputs, batch, directions, dtype)
     end = next(node for node in traced.graph.nodes if node.op == "output")
     loss, *returned = end.args[0]
-    cut = output_cut(traced, inputs.parameters, rows(batch), returned)
+    own = returned if objective.ends_at_model else ()
+    cut = output_cut(traced, inputs.parameters, rows(batch), own)
     end.args = ((*cut, loss),)
     traced.graph.eliminate_dead_code()
     return traced

@@ -61,6 +61,9 @@ class Objective:
         TypeError: Either is not callable.
     """
 
+    # The network ends at or before what the model returns, and the loss begins there.
+    ends_at_model = True
+
     def __init__(
         self, criterion: Criterion | None = None, loss_fn: LossFunction | None = None
     ) -> None:

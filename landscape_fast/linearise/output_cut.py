@@ -1,9 +1,10 @@
 """Where a loss is cut into a network and a loss of its outputs, found in the captured loss.
 
 The Gauss-Newton matrix depends on what counts as the output. Here it is the last value that every
-path from the parameters to the loss passes through and behind which the loss still bends: for
-cross-entropy the logits, also where the model itself ends in a log-softmax, since log-probabilities
-enter the loss linearly. Where no single value is passed by all, it is what the model returned.
+path from the parameters to the loss passes through and behind which the loss still bends, but none
+behind what the model returned: for cross-entropy the logits, also where the model itself ends in a
+log-softmax, since log-probabilities enter the loss linearly. Where no single value is passed by
+all, it is what the model returned.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def output_cut(
     reaching = wanted(nodes, moves, {end}, {})
     live = [node for node in nodes if node in moves & reaching]
     gates = _gates(live)
+    gates -= _behind_the_model(live, gates, returned)
     # What happens to a mean over rows, such as its root, counts only where rows have no curvature.
     for among in (lambda node: _carries(node, rows), lambda _: True):
         bends = False
@@ -87,6 +89,14 @@ def _gates(live: list[fx.Node]) -> set[fx.Node]:
             found.add(node)
         furthest = max(furthest, *(place.get(user, 0) for user in node.users))
     return found
+
+
+def _behind_the_model(
+    live: list[fx.Node], gates: set[fx.Node], returned: Sequence[fx.Node]
+) -> set[fx.Node]:
+    """What comes after the one value that a model returned: parts of the loss, never outputs."""
+    outputs = [node for node in live if node in gates and node in returned]
+    return set(live[live.index(outputs[0]) + 1 :]) if len(outputs) == 1 else set()
 
 
 def _carries(node: fx.Node, rows: int | None) -> bool:

@@ -28,6 +28,8 @@ class RowLosses(Objective):
         ValueError: ``criterion`` is not a known one; or as :class:`Objective`.
     """
 
+    ends_at_model = False  # each row's loss is the output here
+
     def __init__(
         self, criterion: Criterion | None = None, loss_fn: LossFunction | None = None
     ) -> None:

@@ -43,6 +43,8 @@ class SampledTargets(Objective):
             range.
     """
 
+    ends_at_model = False  # each row's loss is the output here
+
     def __init__(
         self, criterion: Criterion | None, loss_fn: LossFunction | None, draws: int, seed: int
     ) -> None:

@@ -131,14 +131,7 @@ def test_the_outputs_of_any_loss_function_are_found(name):
     x, y = classification(9)
     loss = LOSSES[name]
 
-    def outputs(model):
-        z = model(x.double())
-        return z @ z.T if name == "coupled rows" else z
-
-    def of_outputs(z):
-        return z.logsumexp(1).mean() if name == "coupled rows" else loss(z, y)
-
-    exact = dense_gauss_newton(mlp(), outputs, of_outputs)
+    exact = dense_gauss_newton(mlp(), lambda m: m(x.double()), lambda z: loss(z, y))
     op = GGNOperator(mlp().double(), [(x.double(), y)], loss_fn=lambda m, b: loss(m(b[0]), b[1]))
     assert op.engine == "captured"
     assert_serves(op, exact, 1e-11)
@@ -374,3 +367,23 @@ def ggn(**options):
 def test_what_has_no_gauss_newton_matrix_is_named(act, text):
     with pytest.raises(ValueError, match=text):
         act()
+
+
+def row_losses(z, y):
+    return F.cross_entropy(z, y, reduction="none")
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        lambda z, y: ((1 - torch.exp(-row_losses(z, y))) ** 2 * row_losses(z, y)).mean(),
+        lambda z, y: row_losses(z, y).square().mean(),
+        lambda z, y: (row_losses(z, y) ** 1.0).mean(),
+    ],
+    ids=["focal", "squared", "to the power of one"],
+)
+def test_a_loss_curved_in_what_a_row_loses_is_one_of_the_models_outputs(criterion):
+    x, y = classification(14, (5,))
+    exact = dense_gauss_newton(mlp(), lambda m: m(x.double()), lambda z: criterion(z, y))
+    op = GGNOperator(mlp().double(), [(x.double(), y)], criterion=criterion)
+    assert_serves(op, exact, 1e-11)
