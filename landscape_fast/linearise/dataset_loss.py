@@ -66,6 +66,10 @@ def _require_repeatable(
 
 
 def _gradient(value: Tensor, space: ParameterSpace) -> tuple[Tensor, ...]:
-    if not value.requires_grad:
+    found: tuple[Tensor | None, ...] = ()
+    if value.requires_grad:
+        found = torch.autograd.grad(value, space.tensors, allow_unused=True)
+    if all(part is None for part in found):
         raise ValueError("the loss does not depend on any selected parameter")
-    return torch.autograd.grad(value, space.tensors, materialize_grads=True)
+    pairs = zip(found, space.tensors, strict=True)
+    return tuple(torch.zeros_like(own) if part is None else part for part, own in pairs)

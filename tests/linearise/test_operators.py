@@ -260,3 +260,11 @@ def test_an_overflowing_product_is_an_error_not_a_number():
     )
     with pytest.raises(FloatingPointError, match="not finite"):
         op(torch.full((1, 2), 1e18))
+
+
+def test_a_loss_of_another_model_is_refused():
+    other, (x, y) = mlp(), classification(8)
+    with pytest.raises(ValueError, match="does not depend on any selected parameter"):
+        HessianOperator(
+            mlp(), [(x.float(), y)], loss_fn=lambda _, b: F.cross_entropy(other.float()(b[0]), b[1])
+        )
