@@ -24,7 +24,8 @@ from landscape_fast.sweep.graph import UnusableError
 from landscape_fast.sweep.measurements import OF_ONE, OF_TWO, Question
 from landscape_fast.sweep.subjects import Subject, file_sha256
 from landscape_fast.training.checkpoint import load_checkpoint
-from landscape_fast.training.data import Dataset, load_data
+from landscape_fast.training.data import Dataset
+from landscape_fast.training.datasets import load_data
 from landscape_fast.training.fit import fit
 from landscape_fast.training.losses import build_loss
 

@@ -82,7 +82,7 @@ def small_cnn(width: int = 8, *, classes: int = 10, channels: int = 1) -> nn.Mod
 
     Two 3x3 convolutions of ``width`` and ``2 width`` channels, each with BatchNorm, ReLU and 2x2
     max pooling, an average over what is left of the image, and a linear layer. Width is a real
-    load: the digits of :func:`~landscape_fast.training.data.digits` cannot be fitted at width 1 and
+    load: the data set ``digits`` cannot be fitted at width 1 and
     are fitted easily at 16. Every operation is piecewise linear in evaluation mode.
 
     Args:

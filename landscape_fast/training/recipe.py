@@ -12,7 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from landscape_fast.training.data import DATA, Dataset, load_data
+from landscape_fast.training.data import Dataset
+from landscape_fast.training.datasets import DATA, load_data
 from landscape_fast.training.losses import LOSSES
 from landscape_fast.training.models import MODELS, build_model
 from landscape_fast.training.randomness import derived_seed, seeded

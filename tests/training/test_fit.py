@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from landscape_fast.training.checkpoint import load_checkpoint, write_atomically
-from landscape_fast.training.data import Dataset, digits
+from landscape_fast.training.data import Dataset
+from landscape_fast.training.datasets import digits
 from landscape_fast.training.fit import Fit, fit, load_fit
 from landscape_fast.training.recipe import Recipe
 

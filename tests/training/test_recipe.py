@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from landscape_fast.training.data import digits
+from landscape_fast.training.datasets import digits
 from landscape_fast.training.recipe import Recipe
 
 BASE = {"model": "small_cnn", "data": "digits", "width": 4}

@@ -1,4 +1,4 @@
-"""Reads the standard files of image data sets."""
+"""CIFAR from its binary or its Python files."""
 
 from __future__ import annotations
 
@@ -6,23 +6,17 @@ import io
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+
+from landscape_fast.training.readers.images import Images
 
 _SHAPE = (3, 32, 32)
 _PIXELS = 3 * 32 * 32
 _RECORD = 1 + _PIXELS  # binary version: one label byte, then the red, green and blue planes
 _CLASSES = 10
-
-
-class Images(NamedTuple):
-    """Raw images with their labels."""
-
-    pixels: Tensor  # (N, channels, height, width) uint8
-    labels: Tensor  # (N,) int64
 
 
 def read_cifar10(
