@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from landscape_fast.results import Training
 from landscape_fast.store import Store
 from landscape_fast.sweep.config import Study
 from landscape_fast.sweep.graph import Outcome, Task
 from landscape_fast.sweep.options import Measure
-from landscape_fast.sweep.subjects import Subject, file_sha256, pairs_of, subjects_of
+from landscape_fast.sweep.questions import questions
+from landscape_fast.sweep.subjects import Subject, file_sha256, subjects_of
 from landscape_fast.sweep.tasks import TRAIN, Work
 
 STAGES = ("train", "measure", "compare")
@@ -85,32 +85,8 @@ def _works(measure: Measure, subjects: tuple[Subject, ...], store: Path) -> Iter
     for subject in subjects:
         if subject.trained:
             yield Work(TRAIN, (subject,), {}, store)
-    for subject in subjects:
-        for metric, options in _of_one(measure):
-            yield Work(metric, (subject,), options, store)
-    for pair in pairs_of(subjects):
-        for metric, options in _of_two(measure):
-            yield Work(metric, pair, options, store)
-
-
-def _of_one(measure: Measure) -> list[tuple[str, dict[str, Any]]]:
-    found: list[tuple[str, dict[str, Any]]] = [("quality_train", {}), ("quality_test", {})]
-    if measure.hessian is not None:
-        found.append(("top_eigs", measure.hessian.of_top_eigs()))
-        found.append(("trace", measure.hessian.of_trace()))
-    return found
-
-
-def _of_two(measure: Measure) -> list[tuple[str, dict[str, Any]]]:
-    found: list[tuple[str, dict[str, Any]]] = [("l2_distance", {})]
-    if measure.connectivity is not None:
-        found.append(("connectivity", measure.connectivity.model_dump(mode="json")))
-    if measure.cka is not None:
-        options = measure.cka.model_dump(mode="json")
-        found += [
-            (f"cka_{outputs}", {**options, "outputs": outputs}) for outputs in measure.cka.outputs
-        ]
-    return found
+    for metric, models, options in questions(measure, subjects):
+        yield Work(metric, models, options, store)
 
 
 def _stage(work: Work) -> str:
