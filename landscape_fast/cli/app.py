@@ -87,6 +87,9 @@ def study(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes. Default: one for each core.")
     ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a file that comes in sizes.")
+    ] = None,
 ) -> None:
     """Train, measure, classify and draw what CONFIG.yaml describes.
 
@@ -95,7 +98,7 @@ def study(
     """
     from landscape_fast.cli.study import run
 
-    if run(config, output, workers):
+    if run(config, output, workers, size):
         raise typer.Exit(1)
 
 

@@ -18,15 +18,15 @@ from landscape_fast.sweep.graph import Observer
 from landscape_fast.sweep.plan import Plan
 from landscape_fast.sweep.progress import Progress
 from landscape_fast.sweep.run import Run, run_study
-from landscape_fast.sweep.study_file import read_study
+from landscape_fast.sweep.study_file import read_study, study_text
 
 _LINES_SHOWN = 10  # of failures, and of notes
 
 
-def run(config: Path, output: Path | None, workers: int | None) -> bool:
+def run(config: Path, output: Path | None, workers: int | None, size: str | None) -> bool:
     """Run a study and show how it ends; return whether tasks failed."""
     start = seconds()
-    study = read_study(config)
+    study = read_study(config, size)
     output = Path("results") / study.name if output is None else output
     out = console()
     progress: list[Progress] = []
@@ -41,7 +41,8 @@ def run(config: Path, output: Path | None, workers: int | None) -> bool:
 
         done = run_study(study, output, observe, workers=workers)
     _show_notes(out, done)
-    write_atomically(output / "study.yaml", config.read_bytes())
+    as_run = config.read_bytes() if size is None else study_text(study).encode()
+    write_atomically(output / "study.yaml", as_run)
     verdict = judge(study, done.tables, output)
     figures = draw(output / "phases.csv", study.grid.knobs, study.plot, output / "figures")
     _summarise(study, done, verdict, output, seconds() - start)

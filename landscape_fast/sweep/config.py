@@ -79,6 +79,13 @@ class CheckpointFile(BaseModel):
         return dict(self.__pydantic_extra__)
 
 
+class Paper(Section):
+    """Which published result a study repeats."""
+
+    figure: str  # as the paper calls it
+    finding: str  # what it shows there, in one sentence
+
+
 class Study(Section):
     """A whole study file.
 
@@ -92,6 +99,7 @@ class Study(Section):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")
+    paper: Paper | None = None
     model: str
     model_options: dict[str, JsonValue] = Field(default_factory=dict)
     data: str

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from landscape_fast.sweep.study_file import read_study
+from landscape_fast.sweep.study_file import read_study, sizes_of, study_text
 from landscape_fast.training.recipe import Recipe
 
 GOOD = """
@@ -150,11 +150,55 @@ def test_mistakes_in_checkpoints_are_named(tmp_path, base, checkpoints, message)
         read_study(written(tmp_path, f"{base}checkpoints: {checkpoints}"))
 
 
-def test_the_experiments_of_the_project_are_good_studies():
-    folder = Path(__file__).resolve().parents[2] / "experiments"
-    files = sorted(folder.glob("*.yaml"))
-    assert files
-    for file in files:
-        study = read_study(file)
-        assert study.name == file.stem
-        assert yaml.safe_load(file.read_text())["classify"]
+SIZED = f"""{GOOD}
+sizes:
+  preview: {{grid: {{load: {{values: [1]}}}}, measure: {{connectivity: null}}}}
+  full: {{}}
+"""
+
+
+def test_a_size_is_laid_over_the_file_and_named(tmp_path):
+    path = written(tmp_path, SIZED)
+    assert sizes_of(path) == ("preview", "full")
+    small, whole = read_study(path, "preview"), read_study(path, "full")
+    assert (small.name, whole.name) == ("good-preview", "good-full")
+    assert (small.grid.load.values, whole.grid.load.values) == ((1,), (1, 2))
+    assert small.grid.temperature == whole.grid.temperature
+    assert (small.measure.connectivity, small.measure.cka) == (None, None)
+    assert small.measure.hessian == whole.measure.hessian
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "message"),
+    [
+        (SIZED, None, "comes in sizes preview, full; choose one with --size"),
+        (SIZED, "ful", "has no size 'ful', it has preview, full; did you mean 'full'"),
+        (GOOD, "full", "has no size 'full', it has none"),
+        (SIZED.replace("full: {}", "full: 3"), "full", "sizes must map names to what they change"),
+        (SIZED.replace("full: {}", "full: {modl: x}"), "full", "unknown key 'modl'.*'model'"),
+    ],
+)
+def test_a_wrong_size_is_refused(tmp_path, text, size, message):
+    with pytest.raises(ValueError, match=message):
+        read_study(written(tmp_path, text), size)
+
+
+def test_a_study_as_text_is_read_back_the_same(tmp_path):
+    study = read_study(written(tmp_path, SIZED), "preview")
+    assert read_study(written(tmp_path, study_text(study))) == study
+    listed = read_study(written(tmp_path, f"{UNGIVEN}checkpoints: {FILES % 'seed: 1'}"))
+    assert read_study(written(tmp_path, study_text(listed))) == listed
+
+
+EXPERIMENTS = sorted((Path(__file__).resolve().parents[2] / "experiments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("file", "size"),
+    [(file, size) for file in EXPERIMENTS for size in sizes_of(file) or (None,)],
+    ids=lambda value: getattr(value, "stem", value),
+)
+def test_the_experiments_of_the_project_are_good_studies(file, size):
+    study = read_study(file, size)
+    assert study.name == file.stem + (f"-{size}" if size else "")
+    assert yaml.safe_load(file.read_text())["classify"]
