@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -115,10 +115,7 @@ def _measure(work: Work) -> Any:
     for subject in work.subjects:
         models.append(subject.recipe.build_model(data))
         load_checkpoint(subject.checkpoint, models[-1])
-    dtype = getattr(torch, recipe.dtype)
-    data = replace(
-        data, train_inputs=data.train_inputs.to(dtype), test_inputs=data.test_inputs.to(dtype)
-    )
+    data = data.cast(getattr(torch, recipe.dtype))
     question = Question(tuple(models), data, build_loss(recipe.loss), work.options)
     return {**OF_ONE, **OF_TWO}[work.metric](question)
 

@@ -9,17 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+IGNORED = -100  # target of a position without one; torch's cross-entropy leaves it out
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """Training and test samples, ready to go into a network.
 
+    Integer inputs are tokens, and ``classes`` their vocabulary. Targets of sequences have one class
+    index for each position, :data:`IGNORED` where the sequence is filled up.
+
     Raises:
         ValueError: A part is empty, its counts differ, or a class index is out of range.
     """
 
-    train_inputs: Tensor  # (N, channels, ...) floating, normalised
-    train_targets: Tensor  # (N,) int64 class indices
+    train_inputs: Tensor  # (N, channels, ...) floating, normalised; or int64 tokens
+    train_targets: Tensor  # (N,) int64 class indices; or (N, T) of sequences
     test_inputs: Tensor  # (N_test, channels, ...)
     test_targets: Tensor  # (N_test,)
     classes: int
@@ -32,6 +37,14 @@ class Dataset:
     def channels(self) -> int:
         """Size of the second axis of the inputs."""
         return self.train_inputs.shape[1] if self.train_inputs.dim() > 1 else 1
+
+    def cast(self, dtype: torch.dtype) -> Dataset:
+        """Take the inputs to ``dtype``; tokens stay the integers that they are."""
+        if not self.train_inputs.is_floating_point():
+            return self
+        return replace(
+            self, train_inputs=self.train_inputs.to(dtype), test_inputs=self.test_inputs.to(dtype)
+        )
 
     def first(self, fraction: float) -> Dataset:
         """Keep the first ``int(N * fraction)`` training samples, in their order.
@@ -56,7 +69,8 @@ class Dataset:
         same in every run, drawn as in the code of Yang et al. (2021), whose seed is the default.
 
         Raises:
-            ValueError: ``probability`` is not in [0, 1], or the targets are no class indices.
+            ValueError: ``probability`` is not in [0, 1], or the targets are not one class index for
+                each sample.
         """
         if not 0.0 <= probability <= 1.0:
             raise ValueError(f"probability must lie in [0, 1], got {probability}")
@@ -64,6 +78,11 @@ class Dataset:
             return self
         if self.train_targets.is_floating_point():
             raise ValueError("label noise needs class indices as targets, got floating-point ones")
+        if self.train_targets.dim() > 1:
+            raise ValueError(
+                "label noise needs one label for each sample, got targets of shape "
+                f"{tuple(self.train_targets.shape)}"
+            )
         draws = np.random.RandomState(seed)  # this generator's stream is frozen for good
         targets = self.train_targets.clone()
         replaced = torch.from_numpy(draws.rand(len(targets)) <= probability)
@@ -93,11 +112,13 @@ def _check_part(part: str, inputs: Tensor, targets: Tensor, classes: int) -> Non
             f"{part}_inputs has {len(inputs)} rows and {part}_targets {len(targets)}; both must "
             "have the same number, at least 1"
         )
-    if (
-        not targets.is_floating_point()
-        and not 0 <= int(targets.min()) <= int(targets.max()) < classes
-    ):
+    if targets.is_floating_point():
+        return
+    indices = targets[targets != IGNORED] if targets.dim() > 1 else targets
+    if indices.numel() == 0:
+        raise ValueError(f"{part}_targets has no position with a target, all are {IGNORED}")
+    if not 0 <= int(indices.min()) <= int(indices.max()) < classes:
         raise ValueError(
             f"{part}_targets must be class indices in 0..{classes - 1}, got values from "
-            f"{int(targets.min())} to {int(targets.max())}"
+            f"{int(indices.min())} to {int(indices.max())}"
         )

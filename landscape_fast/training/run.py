@@ -39,7 +39,7 @@ class Run:
         self.best: Weights | None = None  # of the epoch with the lowest loss so far
         self.best_epoch = -1
         self._device = device
-        self._inputs = data.train_inputs.to(device, getattr(torch, recipe.dtype))
+        self._inputs = data.cast(getattr(torch, recipe.dtype)).train_inputs.to(device)
         self._targets = data.train_targets.to(device)
         self._sizes = _batch_sizes(len(self._targets), recipe)
         self._loss = build_loss(recipe.loss)

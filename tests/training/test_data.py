@@ -102,3 +102,32 @@ def test_batches_refuse_an_unknown_part_and_an_empty_size():
 def test_parts_that_do_not_fit_together_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(counting(4), **change)
+
+
+def tokens() -> Dataset:
+    """Two sentences of vocabulary 7, the second one shorter."""
+    inputs = torch.tensor([[[3, 4, 5], [1, 4, 5]], [[6, 2, 0], [1, 3, 0]]])
+    targets = torch.tensor([[4, 5, 2], [3, 2, -100]])
+    return Dataset(inputs, targets, inputs, targets, classes=7)
+
+
+def test_tokens_stay_integers_where_other_inputs_are_cast():
+    assert tokens().cast(torch.float64).train_inputs.dtype == torch.int64
+    assert counting(4).cast(torch.float64).train_inputs.dtype == torch.float64
+    assert counting(4).cast(torch.float64).test_inputs.dtype == torch.float64
+
+
+def test_positions_without_a_target_are_allowed_in_sequences_only():
+    data = tokens()
+    assert data.batches("train", 1)[1][1].tolist() == [[3, 2, -100]]
+    with pytest.raises(ValueError, match=r"train_targets must be class indices in 0\.\.6"):
+        replace(data, train_targets=data.train_targets[:, 2])
+    with pytest.raises(ValueError, match="test_targets has no position with a target"):
+        replace(data, test_targets=torch.full_like(data.test_targets, -100))
+    with pytest.raises(ValueError, match="from 8 to 8"):
+        replace(data, train_targets=torch.full_like(data.test_targets, 8))
+
+
+def test_label_noise_on_sequences_is_refused():
+    with pytest.raises(ValueError, match="one label for each sample, got targets of shape"):
+        tokens().with_label_noise(0.5)
