@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from landscape_fast.metrics.distance import l2_distance
     from landscape_fast.metrics.frobenius import frobenius_norm
     from landscape_fast.metrics.ggn_spectrum import ggn_spectrum
+    from landscape_fast.metrics.line import linear_barrier
+    from landscape_fast.metrics.predictions import agreement, ensemble_quality
     from landscape_fast.metrics.quality import quality
     from landscape_fast.metrics.sharpness import top_eigs
     from landscape_fast.metrics.similarity import cka
     from landscape_fast.metrics.trace import trace
     from landscape_fast.metrics.track import Tracker
     from landscape_fast.results import (
+        Agreement,
+        Barrier,
         Connectivity,
         Diagonal,
         Eigenpairs,
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Agreement",
+    "Barrier",
     "Connectivity",
     "Diagonal",
     "Eigenpairs",
@@ -62,15 +68,18 @@ __all__ = [
     "Trace",
     "TrackPoint",
     "Tracker",
+    "agreement",
     "as_operator",
     "cka",
     "classify",
     "connectivity",
     "diagonal",
+    "ensemble_quality",
     "frobenius_norm",
     "ggn_spectrum",
     "hutchpp",
     "l2_distance",
+    "linear_barrier",
     "quality",
     "spectral_density",
     "top_eigs",
@@ -83,15 +92,18 @@ _HOMES = {
     "GGNOperator": "linearise.gauss_newton",
     "HessianOperator": "linearise.operators",
     "Tracker": "metrics.track",
+    "agreement": "metrics.predictions",
     "as_operator": "krylov.adapter",
     "cka": "metrics.similarity",
     "classify": "study.taxonomy",
     "connectivity": "metrics.connectivity",
     "diagonal": "metrics.diagonal",
+    "ensemble_quality": "metrics.predictions",
     "ggn_spectrum": "metrics.ggn_spectrum",
     "hutchpp": "krylov.hutchpp",
     "frobenius_norm": "metrics.frobenius",
     "l2_distance": "metrics.distance",
+    "linear_barrier": "metrics.line",
     "quality": "metrics.quality",
     "spectral_density": "metrics.density",
     "top_eigs": "metrics.sharpness",

@@ -7,19 +7,18 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.state import untouched, unwrap
-from landscape_fast.metrics.batchnorm import recalibrate
 from landscape_fast.metrics.curve import mode_connectivity
 from landscape_fast.metrics.curve_fit import NetworkOnCurve, fit_bends, starting_curve
 from landscape_fast.metrics.minibatches import Minibatches
 from landscape_fast.metrics.networks import matched_parameters, require_same_rest
-from landscape_fast.metrics.quality import ignored_target, loss_and_accuracy
+from landscape_fast.metrics.points import quality_at
+from landscape_fast.metrics.quality import ignored_target
 from landscape_fast.randomness import start_from_seed
 from landscape_fast.results import Connectivity
 
@@ -137,7 +136,7 @@ def connectivity(
         )
         positions = torch.linspace(0.0, 1.0, points, dtype=torch.float64).tolist()
         measured = [
-            _measure(curve(t), network, data, objective, ignored_target(criterion), seed)
+            quality_at(curve(t), network, data, objective, ignored_target(criterion), seed)
             for t in positions
         ]
     losses = [loss for loss, _ in measured]
@@ -156,25 +155,6 @@ def connectivity(
         steps=steps,
         samples=samples,
     )
-
-
-def _measure(
-    theta: Tensor,
-    network: NetworkOnCurve,
-    data: Minibatches,
-    objective: Objective,
-    ignore_index: int,
-    seed: int,
-) -> tuple[float, float]:
-    """Loss and accuracy at ``theta``; ``seed`` draws the mini-batches of the batch statistics."""
-    if not torch.isfinite(theta).all():
-        return math.nan, math.nan
-    network.place(theta)
-    same = np.random.default_rng(seed)
-    recalibrate(network.model, data.shuffled(same), objective)
-    network.model.eval()
-    with torch.no_grad():
-        return loss_and_accuracy(network.model, data.shuffled(same), objective, ignore_index)
 
 
 def _check(

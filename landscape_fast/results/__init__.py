@@ -13,10 +13,13 @@ from landscape_fast.results.ggn_spectrum import GGNSpectrum
 from landscape_fast.results.models import Connectivity, Quality, Similarity, Training
 from landscape_fast.results.norm import Norm
 from landscape_fast.results.outliers import Outliers
+from landscape_fast.results.pairs import Agreement, Barrier
 from landscape_fast.results.trace import Trace
 from landscape_fast.results.track import TrackPoint
 
 __all__ = [
+    "Agreement",
+    "Barrier",
     "Connectivity",
     "Diagonal",
     "Eigenpairs",

@@ -1,0 +1,143 @@
+"""Barriers on the straight line between two trained models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from landscape_fast.linearise.batches import Batches
+from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
+from landscape_fast.linearise.state import untouched, unwrap
+from landscape_fast.metrics.curve_fit import NetworkOnCurve
+from landscape_fast.metrics.minibatches import Minibatches
+from landscape_fast.metrics.networks import matched_parameters, require_same_rest
+from landscape_fast.metrics.points import quality_at
+from landscape_fast.metrics.quality import ignored_target
+from landscape_fast.randomness import start_from_seed
+from landscape_fast.results import Barrier
+
+
+def linear_barrier(
+    model_a: nn.Module,
+    model_b: nn.Module,
+    loader: Iterable[Any],
+    *,
+    criterion: Criterion | None = None,
+    loss_fn: LossFunction | None = None,
+    points: int = 30,
+    recalibrate: bool = True,
+    batch_size: int = 128,
+    seed: int = 0,
+) -> Barrier:
+    r"""Height of the barrier on the straight line between two models.
+
+    Loss and error are measured at :math:`(1 - t) a + t b` for equally spaced t. The height is
+    :math:`\max_t E(t) - \tfrac12 (E(0) + E(1))`, which is not negative, and at unequal ends not 0
+    even where nothing rises above them: ``.above_chord`` is the measure without that part.
+
+    Args:
+        model_a: Any module; comes back as it went in.
+        model_b: The same network with other trainable parameters.
+        loader: Iterable of batches; held in memory.
+        criterion: ``criterion(model(inputs), targets)``; default cross-entropy.
+        loss_fn: ``loss_fn(model, batch)``, a mean over rows or ``(sum, count)``. Called with a copy
+            of ``model_a``.
+        points: Positions, ends included. Two models are called linearly connected below 2
+            percentage points, at 30 positions.
+        recalibrate: Whether running statistics of BatchNorm are measured anew at every position,
+            the ends included. Otherwise they go along the line as the parameters do, and the ends
+            are the models themselves; inside, such statistics fit no data and barriers are higher.
+        batch_size: Rows of the mini-batches behind new statistics.
+        seed: Chooses these mini-batches.
+
+    Returns:
+        ``value`` in percentage points (nan where targets are no class indices) and ``loss_value``
+        in the unit of the loss, with the series they are read from.
+
+    Raises:
+        ValueError: An argument is out of range; the loader is empty; the models differ in device,
+            layers, the name or shape of a parameter, frozen parameters or other buffers than batch
+            statistics (the first that differs is named).
+
+    References:
+        Frankle, Dziugaite, Roy and Carbin (2020), arXiv:1912.05671.
+
+    Example:
+        Least squares from both sides of the minimum, where the loss of the line is lowest:
+
+        >>> import torch
+        >>> data = [(torch.ones(1, 1), torch.zeros(1, 1))]
+        >>> one, other = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+        >>> _ = one.load_state_dict({"weight": torch.tensor([[-1.0]])})
+        >>> _ = other.load_state_dict({"weight": torch.tensor([[2.0]])})
+        >>> found = linear_barrier(one, other, data, criterion=torch.nn.MSELoss(), points=4)
+        >>> found.losses.round(decimals=4), round(found.loss_value, 4), found.above_chord
+        (tensor([1., 0., 1., 4.], dtype=torch.float64), 1.5, 0.0)
+    """
+    for name, number, least in (("points", points, 3), ("batch_size", batch_size, 1)):
+        if not isinstance(number, Integral) or number < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, got {number!r}")
+    model_a, model_b = unwrap(model_a), unwrap(model_b)
+    space, tensors_b = matched_parameters(model_a, model_b)
+    require_same_rest(model_a, model_b)
+    objective = Objective(criterion, loss_fn)
+    with untouched(model_a, model_b), torch.inference_mode(False), torch.no_grad():
+        start_from_seed(seed, space.device)
+        batches = Batches(loader, device=space.device)
+        samples, data = batches.samples, Minibatches(batches, batch_size)
+        del batches  # the rows live in `data` now
+        start, end = (space.flatten(list(one)) for one in (space.tensors, tensors_b))
+        network = NetworkOnCurve(model_a)
+        statistics = [_statistics(model) for model in (network.model, model_a, model_b)]
+        positions = torch.linspace(0.0, 1.0, points, dtype=torch.float64)
+        measured = []
+        for t in positions.tolist():
+            if not recalibrate:
+                for moved, one, other in zip(*statistics, strict=True):
+                    moved.copy_(torch.lerp(one, other, t))
+            theta = end if t == 1.0 else torch.lerp(start, end, t)
+            measured.append(
+                quality_at(
+                    theta,
+                    network,
+                    data,
+                    objective,
+                    ignored_target(criterion),
+                    seed,
+                    new_statistics=recalibrate,
+                )
+            )
+    losses, accuracies = torch.tensor(measured, dtype=torch.float64).T
+    errors = 100.0 - accuracies
+    return Barrier(
+        value=_height(errors),
+        loss_value=_height(losses),
+        t_star=float(positions[errors.argmax()]) if errors.isfinite().all() else math.nan,
+        t=positions,
+        errors=errors,
+        losses=losses,
+        recalibrated=recalibrate,
+        samples=samples,
+    )
+
+
+def _height(values: Tensor) -> float:
+    """Largest of ``values`` (p,) less the mean of both ends; nan where one is not finite."""
+    return float(values.max() - (values[0] + values[-1]) / 2)
+
+
+def _statistics(model: nn.Module) -> list[Tensor]:
+    """Running means and variances of all normalisation layers, in the order of the layers."""
+    return [
+        tensor
+        for layer in model.modules()
+        if isinstance(layer, _NormBase)
+        for tensor in (layer.running_mean, layer.running_var)
+        if tensor is not None
+    ]

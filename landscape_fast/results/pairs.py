@@ -1,0 +1,40 @@
+"""Results about two models without a trained curve between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Barrier:
+    """Loss and error along the straight line between two models."""
+
+    value: float  # highest error on the line less the mean of its ends, percentage points, >= 0
+    loss_value: float  # the same of the loss, nats
+    t_star: float  # position of the highest error
+    t: Tensor  # (p,) float64, evaluated positions from 0 to 1
+    errors: Tensor  # (p,) float64, percent
+    losses: Tensor  # (p,) float64
+    recalibrated: bool  # statistics of BatchNorm were measured anew at every position
+    samples: int
+
+    @property
+    def above_chord(self) -> float:
+        """Highest loss above the straight line between the losses of the ends, nats, >= 0.
+
+        Entezari et al. (2021), arXiv:2110.06296: of a convex loss it is 0, also at unequal ends.
+        """
+        chord = torch.lerp(self.losses[0], self.losses[-1], self.t)
+        return float((self.losses - chord)[1:-1].clamp(min=0.0).max())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How far the predictions of two models differ on the same inputs."""
+
+    disagreement: float  # percent of predictions with another class
+    js_divergence: float  # mean Jensen-Shannon divergence, nats, 0 to log 2
+    predictions: int  # rows, times positions where outputs have them
