@@ -12,6 +12,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,8 @@ def parse(text: bytes) -> dict[str, Any]:
     return header
 
 
-def unpack(header: Mapping[str, Any], archive: bytes | None) -> Any:
-    """Rebuild the result of a parsed header.
+def check(header: Mapping[str, Any], archive: bytes | None) -> None:
+    """Check that a parsed header and its arrays are a result of this version, without building it.
 
     Args:
         header: From :func:`parse`.
@@ -88,22 +89,41 @@ def unpack(header: Mapping[str, Any], archive: bytes | None) -> Any:
     Raises:
         RefusedError: The arrays are missing or changed, or the class is not one of this version's.
     """
-    values = {name: _decode(value) for name, value in header["fields"].items()}
     if header["arrays"]:
         if archive is None:
             raise RefusedError("the .npz file is missing")
         if hashlib.sha256(archive).hexdigest() != header["arrays_sha256"]:
             raise RefusedError("the .npz file does not match its checksum")
-        values |= _arrays(archive, header["arrays"])
     if header["class"] == "float":
-        return values["value"]
+        return
     kind = _CLASSES.get(header["class"])
     if kind is None:
         raise RefusedError(f"class {header['class']!r} is unknown to this version")
-    expected = {field.name for field in fields(kind)}
-    if set(values) != expected:
-        raise RefusedError(f"fields {sorted(set(values) ^ expected)} are missing or unknown")
-    return kind(**values)
+    wrong = {*header["fields"], *header["arrays"]} ^ _fields_of(kind)
+    if wrong:
+        raise RefusedError(f"fields {sorted(wrong)} are missing or unknown")
+
+
+def unpack(header: Mapping[str, Any], archive: bytes | None) -> Any:
+    """Rebuild the result of a parsed header.
+
+    Args:
+        header: From :func:`parse`.
+        archive: As for :func:`check`.
+
+    Raises:
+        RefusedError: See :func:`check`.
+    """
+    check(header, archive)
+    values = {name: _decode(value) for name, value in header["fields"].items()}
+    if archive is not None and header["arrays"]:
+        values |= _arrays(archive, header["arrays"])
+    return values["value"] if header["class"] == "float" else _CLASSES[header["class"]](**values)
+
+
+@cache
+def _fields_of(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind))
 
 
 def _split(result: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor | np.ndarray]]:

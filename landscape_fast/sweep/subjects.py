@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from landscape_fast.sweep.config import CheckpointFile, Study
@@ -62,14 +63,19 @@ def subjects_of(study: Study, output: Path) -> list[Subject]:
     return [_existing(study, file) for file in files]
 
 
+def cells_of(
+    subjects: Sequence[Subject],
+) -> dict[tuple[int | float, int | float], list[Subject]]:
+    """Models of each cell; cells and models in the order in which they come."""
+    cells: dict[tuple[int | float, int | float], list[Subject]] = {}
+    for subject in subjects:
+        cells.setdefault(subject.cell, []).append(subject)
+    return cells
+
+
 def pairs_of(subjects: Sequence[Subject]) -> list[tuple[Subject, Subject]]:
-    """All pairs of models of one cell, in the order of the models."""
-    return [
-        (one, other)
-        for position, one in enumerate(subjects)
-        for other in subjects[position + 1 :]
-        if one.cell == other.cell
-    ]
+    """All pairs of models of one cell, cell by cell, in the order of the models."""
+    return [pair for members in cells_of(subjects).values() for pair in combinations(members, 2)]
 
 
 def file_sha256(path: Path) -> str:

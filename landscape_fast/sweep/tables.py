@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from landscape_fast.store import Store
 from landscape_fast.sweep.plan import Plan
-from landscape_fast.sweep.subjects import Subject, pairs_of
+from landscape_fast.sweep.subjects import cells_of
+from landscape_fast.sweep.tasks import Work
 
 Row = dict[str, Any]
 
@@ -39,35 +41,36 @@ def gather(plan: Plan, store: Store) -> Tables:
     ``converged`` says that every measurement is there and within its tolerance; those of a model
     whose training diverged are not there.
     """
-    results: dict[tuple[str, ...], dict[str, Any]] = {}
+    works: dict[tuple[int | float, int | float], list[Work]] = {}
     for work in plan.works:
-        of = results.setdefault(tuple(subject.key for subject in work.subjects), {})
+        works.setdefault(work.subjects[0].cell, []).append(work)
+    tables = Tables([], [], [])
+    for cell, members in cells_of(plan.subjects).items():
+        place = dict(zip(plan.study.grid.knobs, cell, strict=True))
+        found = _results(works.get(cell, []), store)
+        runs = [{**place, "seed": one.seed, **_run(found.get((one.key,), {}))} for one in members]
+        pairs = [
+            {
+                **place,
+                "seed_i": one.seed,
+                "seed_j": other.seed,
+                **_pair(found.get((one.key, other.key), {})),
+            }
+            for one, other in combinations(members, 2)
+        ]
+        tables.runs.extend(runs)
+        tables.pairs.extend(pairs)
+        tables.cells.append({**place, **_cell(runs, pairs)})
+    return tables
+
+
+def _results(works: Iterable[Work], store: Store) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Results of one cell by model or pair; those of a whole study need not fit into memory."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for work in works:
+        of = found.setdefault(tuple(subject.key for subject in work.subjects), {})
         of[work.metric] = store.load(work.key, work.name)
-    load, temperature = plan.study.grid.knobs
-
-    def place(subject: Subject) -> Row:
-        return {load: subject.load, temperature: subject.temperature}
-
-    runs = [
-        {**place(one), "seed": one.seed, **_run(results.get((one.key,), {}))}
-        for one in plan.subjects
-    ]
-    pairs = [
-        {
-            **place(one),
-            "seed_i": one.seed,
-            "seed_j": other.seed,
-            **_pair(results.get((one.key, other.key), {})),
-        }
-        for one, other in pairs_of(plan.subjects)
-    ]
-    cells = []
-    for cell in dict.fromkeys(one.cell for one in plan.subjects):
-        knobs = dict(zip((load, temperature), cell, strict=True))
-        of_runs = [row for row in runs if (row[load], row[temperature]) == cell]
-        of_pairs = [row for row in pairs if (row[load], row[temperature]) == cell]
-        cells.append({**knobs, **_cell(of_runs, of_pairs)})
-    return Tables(runs, pairs, cells)
+    return found
 
 
 def _run(found: dict[str, Any]) -> Row:
