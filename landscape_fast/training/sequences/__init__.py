@@ -1,0 +1,1 @@
+"""Sequence models: sentence pairs as tokens, and the network that translates them."""
