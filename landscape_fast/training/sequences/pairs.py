@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import html
+import io
 import lzma
 import re
 import tarfile
@@ -31,8 +32,8 @@ def read_iwslt16(root: str | Path, test: str = "TED.tst2014") -> tuple[list[Pair
     """Read the German-English pairs of IWSLT 2016.
 
     Known are the training text (``train.tags.de-en.de`` and ``.en``) and the development and test
-    sets, as the campaign's XML or as plain lines, in a folder or in a tar archive of any
-    compression. Header lines are left out, and pairs of which one side is empty.
+    sets, as the campaign's XML or as plain lines, in a folder or in a tar archive, plain or
+    compressed by gzip or xz. Header lines are left out, and pairs of which one side is empty.
 
     Args:
         root: The archive, a folder with the archive, or a folder with the files (or with a folder
@@ -118,8 +119,14 @@ def _iwslt_files(root: Path) -> Mapping[str, bytes]:
 
 def _archived(path: Path) -> Mapping[str, bytes]:
     contents = {}
+    packed = path.read_bytes()
     try:
-        with tarfile.open(path) as archive:
+        # Unpacked as a whole: tarfile takes a truncated file for one that ends earlier.
+        if packed.startswith(b"\xfd7zXZ"):
+            packed = lzma.decompress(packed)
+        elif packed.startswith(b"\x1f\x8b"):
+            packed = gzip.decompress(packed)
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as archive:
             for member in archive:
                 name = Path(member.name).name
                 if _IWSLT_FILE.fullmatch(name) and (file := archive.extractfile(member)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -118,34 +119,35 @@ def translation(
     if length < 2:
         raise ValueError(f"length must be at least 2, a token and the end, got {length}")
     subwords = Subwords((side for pair in train[:pairs] for side in pair), size=vocabulary)
-    kept = _fitting(train, subwords, length)
+    kept = list(islice(_fitting(train, subwords, length), pairs))
     if not kept or len(kept) < (pairs or 0):
         raise ValueError(
             f"pairs is {pairs}, but only {len(kept)} of {len(train)} training pairs have at most "
             f"{length} tokens on either side"
         )
-    tested = _fitting(test, subwords, length)
+    tested = list(_fitting(test, subwords, length))
     if not tested:
         raise ValueError(f"none of {len(test)} test pairs has at most {length} tokens a side")
     return Dataset(
-        *_tensors(kept[:pairs], length),
+        *_tensors(kept, length),
         *_tensors(tested, length),
         classes=len(subwords),
     )
 
 
 Tokens = tuple[list[int], list[int]]
+_ENCODED_TOGETHER = 1000  # pairs; those behind the last one that is kept are not encoded
 
 
-def _fitting(pairs: Sequence[Pair], subwords: Subwords, length: int) -> list[Tokens]:
+def _fitting(pairs: Sequence[Pair], subwords: Subwords, length: int) -> Iterator[Tokens]:
     """Tokens of the pairs that leave room for one more on both sides."""
-    sources = subwords.encode([pair.source for pair in pairs])
-    targets = subwords.encode([pair.target for pair in pairs])
-    return [
-        (source, target)
-        for source, target in zip(sources, targets, strict=True)
-        if max(len(source), len(target)) < length
-    ]
+    for start in range(0, len(pairs), _ENCODED_TOGETHER):
+        part = pairs[start : start + _ENCODED_TOGETHER]
+        sources = subwords.encode([pair.source for pair in part])
+        targets = subwords.encode([pair.target for pair in part])
+        for source, target in zip(sources, targets, strict=True):
+            if max(len(source), len(target)) < length:
+                yield source, target
 
 
 def _tensors(pairs: Sequence[Tokens], length: int) -> tuple[Tensor, Tensor]:
