@@ -16,7 +16,9 @@ from landscape_fast.metrics.quality import quality
 from landscape_fast.results import Agreement, Quality
 
 
-def agreement(model_a: nn.Module, model_b: nn.Module, loader: Iterable[Any]) -> Agreement:
+def agreement(
+    model_a: nn.Module, model_b: nn.Module, loader: Iterable[Any], *, ignore_index: int = -100
+) -> Agreement:
     r"""How often two models predict different classes, and how far their probabilities differ.
 
     The Jensen-Shannon divergence of a prediction is :math:`\tfrac12 \mathrm{KL}(p \| m) + \tfrac12
@@ -30,13 +32,14 @@ def agreement(model_a: nn.Module, model_b: nn.Module, loader: Iterable[Any]) -> 
         model_a: Any module with one tensor of scores (N, C, ...) as output, as cross-entropy takes
             it; measured in evaluation mode, comes back as it went in.
         model_b: The same; it may be of another architecture.
-        loader: Iterable of batches ``(inputs, ...)``; targets are not used.
+        loader: Iterable of batches ``(inputs, ...)``; targets say at most what to leave out.
+        ignore_index: Predictions with this target are left out: where sequences are filled up.
 
     Returns:
         Both in one result; nan where a score is not finite.
 
     Raises:
-        ValueError: The loader is empty, the models are on different devices, or their outputs
+        ValueError: The loader is empty or holds no prediction that counts, the models are on different devices, or their outputs
             differ in shape or have fewer than two classes.
         TypeError: A model's output is not a tensor.
 
@@ -62,9 +65,12 @@ def agreement(model_a: nn.Module, model_b: nn.Module, loader: Iterable[Any]) -> 
                 raise ValueError(
                     f"model_a gives outputs {tuple(p.shape)} and model_b {tuple(q.shape)}"
                 )
-            unequal += int((p.argmax(1) != q.argmax(1)).sum())
-            divergence += float(_divergences(p, q).sum())
-            count += p.numel() // p.shape[1]
+            valid = _valid(batch, p, ignore_index)
+            unequal += int((p.argmax(1) != q.argmax(1))[valid].sum())
+            divergence += float(_divergences(p, q)[valid].sum())
+            count += int(valid.sum())
+    if not count:
+        raise ValueError("the loader holds no prediction that counts")
     unknown = math.isnan(divergence)
     return Agreement(
         disagreement=math.nan if unknown else 100.0 * unequal / count,
@@ -132,6 +138,15 @@ def _log_probabilities(scores: Any) -> Tensor:
             f"{tuple(scores.shape)}"
         )
     return scores.double().log_softmax(1)
+
+
+def _valid(batch: Any, predictions: Tensor, ignore_index: int) -> Tensor:
+    """Which of ``predictions`` (N, C, ...) count: (N, ...) bool."""
+    every = torch.ones_like(predictions[:, 0], dtype=torch.bool)
+    targets = batch[1] if isinstance(batch, list | tuple) and len(batch) > 1 else None
+    if isinstance(targets, Tensor) and targets.shape == every.shape:
+        return targets.ne(ignore_index)
+    return every
 
 
 def _divergences(p: Tensor, q: Tensor) -> Tensor:

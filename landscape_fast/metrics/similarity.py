@@ -27,6 +27,7 @@ def cka(
     mixup_alpha: float | None = 16.0,
     samples: int = 640,
     batch_size: int = 128,
+    debiased: bool = False,
     seed: int = 0,
 ) -> Similarity:
     r"""Linear CKA of two models' outputs on interpolated inputs.
@@ -49,10 +50,11 @@ def cka(
         samples: Rows to draw. Data with fewer rows is used in full; ``.samples`` says how many. For
             softmax outputs of ten classes, 768 rows leave a noise of about 0.03 in the value.
         batch_size: Rows that are interpolated with each other.
+        debiased: Whether the unbiased estimate of HSIC is used, see :func:`linear_cka`.
         seed: Chooses rows, interpolation and, for a loader that shuffles, its order.
 
     Returns:
-        Value between 0 and 1; nan when a model's output is constant or not finite.
+        Value between 0 and 1 (a debiased one may be a little below 0); nan when a model's output is constant or not finite.
 
     Raises:
         ValueError: An argument is out of range, the models are on different devices, the loader is
@@ -86,7 +88,7 @@ def cka(
             first, second = (_features(model(inputs), outputs) for model in models)
             collected.append((first, second))
     x, y = (torch.cat(parts) for parts in zip(*collected, strict=True))
-    value = linear_cka(x, y)
+    value = linear_cka(x, y, debiased=debiased)
     # Rounding can exceed the bound of Cauchy and Schwarz by an ulp.
     return Similarity(
         value=value if math.isnan(value) else min(value, 1.0), outputs=outputs, samples=len(x)

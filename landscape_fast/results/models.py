@@ -40,7 +40,7 @@ class Connectivity:
 class Similarity:
     """Linear CKA of the outputs of two models."""
 
-    value: float  # between 0 and 1; nan when a model's output is constant
+    value: float  # between 0 and 1, debiased also just below 0; nan when an output is constant
     outputs: str  # "softmax" or "logits"
     samples: int
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 from landscape_fast.training.resolve import nearest
 
 Threshold = float | Literal["data"]
+MOST_REPEATS = 5  # curves of a pair
 Seed = Annotated[StrictInt, Field(ge=0)]
 
 
@@ -51,7 +52,7 @@ class HessianOptions(Section):
 
 
 class ConnectivityOptions(Section):
-    """Mode connectivity; defaults of Yang et al. (2021) but for the start of the bend."""
+    """Mode connectivity; defaults of Yang et al. (2021) but for the bend and the pairs."""
 
     epochs: int = Field(default=50, ge=0)
     lr: float = Field(default=0.01, gt=0)
@@ -60,7 +61,24 @@ class ConnectivityOptions(Section):
     batch_size: int = Field(default=128, ge=1)
     points: int = Field(default=5, ge=3)
     bend: Literal["linear", "random"] = "linear"
+    pairs: Literal["all", "first"] = "all"  # of a cell
+    repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)  # curves of a pair, of different seeds
     seed: Seed = 0
+
+
+class LineOptions(Section):
+    """Barriers on the straight line; Frankle et al. (2020) take 30 points."""
+
+    points: int = Field(default=11, ge=3)
+    recalibrate: bool = True
+    batch_size: int = Field(default=128, ge=1)
+    seed: Seed = 0
+
+
+class AgreementOptions(Section):
+    """Disagreement and divergence of predictions, on one part of the data."""
+
+    part: Literal["train", "test"] = "test"
 
 
 class CkaOptions(Section):
@@ -70,15 +88,74 @@ class CkaOptions(Section):
     mixup_alpha: float | None = Field(default=16.0, gt=0)
     samples: int = Field(default=640, ge=2)
     batch_size: int = Field(default=128, ge=2)
+    debiased: bool = True
     seed: Seed = 0
 
 
-class Measure(Section):
-    """What is measured; ``null`` leaves a measurement out."""
+#: What ``protocol: yang2021`` decides; other options of these sections are free: seeds, the bend.
+YANG2021: Mapping[str, Mapping[str, Any]] = {
+    "hessian": {
+        "samples": 200,
+        "batch_size": 200,
+        "k": 1,
+        "tol": 1e-3,
+        "rtol": 1e-3,
+        "max_products": 100,
+    },
+    "connectivity": {
+        "epochs": 50,  # of the whole training set
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "batch_size": 128,
+        "points": 5,
+        "pairs": "first",
+        "repeats": 1,
+    },
+    "cka": {"mixup_alpha": 16.0, "samples": 768, "batch_size": 128, "debiased": False},
+    "agreement": {"part": "train"},
+}
 
+
+class Measure(Section):
+    """What is measured; ``null`` leaves a measurement out.
+
+    ``protocol: yang2021`` decides the options that :data:`YANG2021` lists. Its Hessian is that of
+    a random mini-batch of each run, with the rules of :mod:`landscape_fast.metrics.yang2021`; it
+    trains 50 / fraction epochs of one curve per cell and averages CKA over both orders of a pair.
+    """
+
+    protocol: Literal["certified", "yang2021"] = "certified"
     hessian: HessianOptions | None = HessianOptions()
     connectivity: ConnectivityOptions | None = ConnectivityOptions()
     cka: CkaOptions | None = CkaOptions()
+    line: LineOptions | None = LineOptions()
+    agreement: AgreementOptions | None = AgreementOptions()
+    ensemble: bool = True  # accuracy of the averaged probabilities of a cell's models
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolved(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or content.get("protocol") != "yang2021":
+            return content
+        resolved = dict(content)
+        for section, decided in YANG2021.items():
+            given = content.get(section, {})
+            if isinstance(given, Section):
+                given = given.model_dump(exclude_unset=True)
+            if not isinstance(given, Mapping):  # null leaves it out; anything else is refused later
+                continue
+            for option, value in given.items():
+                if option in decided and value != decided[option]:
+                    raise ValueError(
+                        f"measure.{section}.{option}: {value!r} contradicts measure.protocol "
+                        f"'yang2021', which takes {decided[option]!r}; leave one of them out"
+                    )
+            usual = {"bend": "random"} if section == "connectivity" else {}  # as released
+            resolved[section] = {**usual, **given, **decided}
+        if "line" not in content:
+            resolved["line"] = None  # cited in the paper, not measured
+        return resolved
 
 
 class Classify(Section):

@@ -39,7 +39,8 @@ def gather(plan: Plan, store: Store) -> Tables:
     A cell's values are means over its runs or pairs, leaving out those that are not finite, with
     standard deviations (n - 1) beside them; logarithms are natural and of the mean. Its column
     ``converged`` says that every measurement is there and within its tolerance; those of a model
-    whose training diverged are not there.
+    whose training diverged are not there. The published protocol knows no tolerance: there it says
+    that they are there. Of repeated curves, ``mc`` is the mean, ``mc_repeat_std`` the deviation.
     """
     works: dict[tuple[int | float, int | float], list[Work]] = {}
     for work in plan.works:
@@ -48,19 +49,24 @@ def gather(plan: Plan, store: Store) -> Tables:
     for cell, members in cells_of(plan.subjects).items():
         place = dict(zip(plan.study.grid.knobs, cell, strict=True))
         found = _results(works.get(cell, []), store)
-        runs = [{**place, "seed": one.seed, **_run(found.get((one.key,), {}))} for one in members]
+        certified = plan.study.measure.protocol == "certified"
+        runs = [
+            {**place, "seed": one.seed, **_run(found.get((one.key,), {}), certified)}
+            for one in members
+        ]
         pairs = [
             {
                 **place,
                 "seed_i": one.seed,
                 "seed_j": other.seed,
-                **_pair(found.get((one.key, other.key), {})),
+                **_pair(found.get((one.key, other.key), {}), certified),
             }
             for one, other in combinations(members, 2)
         ]
         tables.runs.extend(runs)
         tables.pairs.extend(pairs)
-        tables.cells.append({**place, **_cell(runs, pairs)})
+        of_all = found.get(tuple(one.key for one in members), {})
+        tables.cells.append({**place, **_cell(runs, pairs, of_all)})
     return tables
 
 
@@ -73,7 +79,7 @@ def _results(works: Iterable[Work], store: Store) -> dict[tuple[str, ...], dict[
     return found
 
 
-def _run(found: dict[str, Any]) -> Row:
+def _run(found: dict[str, Any], certified: bool) -> Row:
     train, test = found.get("quality_train"), found.get("quality_test")
     eigs, trace = found.get("top_eigs"), found.get("trace")
     return {
@@ -85,21 +91,30 @@ def _run(found: dict[str, Any]) -> Row:
         "hessian_top_eig": _NAN if eigs is None else float(eigs.values[0]),
         "hessian_trace": getattr(trace, "value", _NAN),
         "hessian_trace_stderr": getattr(trace, "stderr", _NAN),
-        "converged": _sound(found),
+        "converged": _sound(found, certified),
     }
 
 
-def _pair(found: dict[str, Any]) -> Row:
+def _pair(found: dict[str, Any], certified: bool) -> Row:
     curve = found.get("connectivity")
+    curves = [
+        found[name] for name in found if name.startswith("connectivity") and found[name] is not None
+    ]
+    line, same = found.get("barrier"), found.get("agreement")
     row = {
         "cka_logits": getattr(found.get("cka_logits"), "value", _NAN),
         "cka_softmax": getattr(found.get("cka_softmax"), "value", _NAN),
         "l2_distance": _NAN if found.get("l2_distance") is None else found["l2_distance"],
-        "mc_train_err": getattr(curve, "value", _NAN),
+        "mc_train_err": _mean(each.value for each in curves),
+        "mc_repeat_std": _std(each.value for each in curves),
         "mc_tstar": getattr(curve, "t_star", _NAN),
-        "mc_train_nll": getattr(curve, "loss_value", _NAN),
+        "mc_train_nll": _mean(each.loss_value for each in curves),
         "curve_length": _NAN if curve is None else float(curve.lengths.sum()),
-        "converged": _sound(found),
+        "barrier_train_err": getattr(line, "value", _NAN),
+        "barrier_train_nll": getattr(line, "loss_value", _NAN),
+        "disagreement": getattr(same, "disagreement", _NAN),
+        "js_divergence": getattr(same, "js_divergence", _NAN),
+        "converged": _sound(found, certified),
     }
     if curve is not None:
         for t, error, loss in zip(curve.t, curve.errors, curve.losses, strict=True):
@@ -108,11 +123,13 @@ def _pair(found: dict[str, Any]) -> Row:
     return row
 
 
-def _cell(runs: list[Row], pairs: list[Row]) -> Row:
+def _cell(runs: list[Row], pairs: list[Row], of_all: dict[str, Any]) -> Row:
     mean = {name: _mean(row[name] for row in runs) for name in runs[0]}
     std = {name: _std(row[name] for row in runs) for name in runs[0]}
-    pair_mean = {name: _mean(row[name] for row in pairs) for name in _pair({})}
-    pair_std = {name: _std(row[name] for row in pairs) for name in _pair({})}
+    pair_mean = {name: _mean(row[name] for row in pairs) for name in _pair({}, True)}
+    pair_std = {name: _std(row[name] for row in pairs) for name in _pair({}, True)}
+    ensemble = of_all.get("ensemble_test")
+    of_repeats = _mean(row["mc_repeat_std"] ** 2 for row in pairs)
     return {
         "n_params": mean["n_params"],
         "n_seeds": len(runs),
@@ -137,17 +154,29 @@ def _cell(runs: list[Row], pairs: list[Row]) -> Row:
         "l2_distance_std": pair_std["l2_distance"],
         "mc_train_err": pair_mean["mc_train_err"],
         "mc_train_err_std": pair_std["mc_train_err"],
+        "mc_repeat_std": math.sqrt(of_repeats),
         "mc_train_nll": pair_mean["mc_train_nll"],
         "curve_length": pair_mean["curve_length"],
+        "barrier_train_err": pair_mean["barrier_train_err"],
+        "barrier_train_nll": pair_mean["barrier_train_nll"],
+        "disagreement_mean": pair_mean["disagreement"],
+        "disagreement_std": pair_std["disagreement"],
+        "js_divergence_mean": pair_mean["js_divergence"],
+        "ensemble_test_loss": getattr(ensemble, "loss", _NAN),
+        "ensemble_test_acc": getattr(ensemble, "accuracy", _NAN),
         "n_pairs": len(pairs),
-        "converged": all(row["converged"] for row in [*runs, *pairs]),
+        "converged": all(row["converged"] for row in [*runs, *pairs]) and _sound(of_all, True),
     }
 
 
-def _sound(found: dict[str, Any]) -> bool:
-    """Whether everything asked for is there and converged; a diverged model has no measurements."""
+def _sound(found: dict[str, Any], certified: bool) -> bool:
+    """Whether all that was asked for is there and, if ``certified``, converged.
+
+    A diverged model has no measurements.
+    """
     return all(
-        result is not None and getattr(result, "converged", True) for result in found.values()
+        result is not None and (not certified or getattr(result, "converged", True))
+        for result in found.values()
     )
 
 

@@ -76,6 +76,19 @@ def test_the_cut_into_batches_does_not_matter_and_positions_count_each():
     assert agreement(nn.Identity(), nn.Tanh(), tokens).predictions == 10
 
 
+def test_positions_where_a_sequence_is_filled_up_do_not_count():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, 3, 5, generator=generator)
+    targets = torch.tensor([[0, 1, 2, -100, -100], [1, -100, -100, -100, -100]])
+    models = nn.Identity(), nn.Softsign()
+    found = agreement(*models, [(scores, targets)])
+    cut = [(scores[:1, :, :3], None), (scores[1:, :, :1], None)]
+    assert found.predictions == 4
+    assert found.js_divergence == pytest.approx(agreement(*models, cut).js_divergence)
+    with pytest.raises(ValueError, match="no prediction that counts"):
+        agreement(*models, [(scores, torch.full((2, 5), -100))])
+
+
 def test_outputs_that_are_not_finite_give_nan():
     found = agreement(nn.Identity(), nn.Identity(), [(torch.tensor([[math.nan, 0.0]]),)])
     assert math.isnan(found.disagreement)

@@ -143,6 +143,8 @@ def test_without_interpolation_the_value_is_that_of_the_outputs_on_all_rows(outp
         x, y = x.softmax(1), y.softmax(1)
     assert result.value == pytest.approx(explicit_cka(x.double(), y.double()), abs=1e-6)
     assert (result.samples, result.outputs) == (50, outputs)
+    unbiased = cka(one, other, data, outputs=outputs, mixup_alpha=None, debiased=True)
+    assert unbiased.value == pytest.approx(linear_cka(x, y, debiased=True), abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", [0, 7])

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from landscape_fast.metrics.connectivity import connectivity
+from landscape_fast.metrics.line import linear_barrier
+from landscape_fast.metrics.predictions import agreement, ensemble_quality
 from landscape_fast.metrics.quality import quality
 from landscape_fast.metrics.sharpness import top_eigs
 from landscape_fast.store import Store
@@ -219,6 +221,48 @@ def test_tables_hold_the_means_of_what_was_stored(finished):
         assert pair["tr_err_t000"] >= 0
         assert (pair["seed_i"], pair["seed_j"]) == (0, 1)
         assert cell["converged"] == all(row["converged"] for row in (*runs, pair))
+
+
+def test_every_measurement_of_several_models_becomes_a_column(folder):
+    measure = {
+        **blobs.study()["measure"],
+        "connectivity": {"epochs": 1, "repeats": 3},
+        "line": {"points": 5},
+        "agreement": {},
+        "ensemble": True,
+    }
+    new = planned(folder, measure=measure, grid=ONE_CELL)
+    assert metrics(new) == {
+        "barrier",
+        "agreement",
+        "ensemble_test",
+        "connectivity_2",
+        "connectivity_3",
+    }
+    compute(new)
+    found = planned(folder, measure=measure, grid=ONE_CELL)
+    assert found.tasks == ()
+    tables = gather(found, Store(folder / "results"))
+    ((pair,), (cell,)) = tables.pairs, tables.cells
+    data = found.subjects[0].recipe.load_dataset()
+    models = []
+    for subject in found.subjects:
+        models.append(subject.recipe.build_model(data))
+        load_checkpoint(subject.checkpoint, models[-1])
+    line = linear_barrier(*models, data.batches("train", 512), points=5)
+    assert pair["barrier_train_err"] == cell["barrier_train_err"] == pytest.approx(line.value)
+    same = agreement(*models, data.batches("test", 512))
+    assert pair["disagreement"] == cell["disagreement_mean"] == same.disagreement
+    assert pair["js_divergence"] == pytest.approx(same.js_divergence)
+    together = ensemble_quality(models, data.batches("test", 512))
+    assert cell["ensemble_test_acc"] == together.accuracy
+    assert cell["ensemble_test_loss"] == pytest.approx(together.loss)
+    curves = [
+        connectivity(*models, data.batches("train", 512), epochs=1, seed=seed) for seed in range(3)
+    ]
+    values = [curve.value for curve in curves]
+    assert pair["mc_train_err"] == pytest.approx(np.mean(values))
+    assert cell["mc_repeat_std"] == pytest.approx(np.std(values, ddof=1))
 
 
 def test_an_unconverged_result_is_kept_and_marks_its_cell(folder):
