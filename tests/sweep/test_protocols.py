@@ -81,8 +81,9 @@ def hessian_form(model, data, options):
     return len(flat), product
 
 
-def test_the_top_eigenvalue_is_that_of_the_papers_power_iteration(pair, data, tmp_path):
-    options = asked(tmp_path)["top_eigs"][0]
+@pytest.mark.parametrize("seed", range(2))
+def test_the_top_eigenvalue_is_that_of_the_papers_power_iteration(pair, data, tmp_path, seed):
+    options = {**asked(tmp_path)["top_eigs"][0], "seed": seed}
     n, form = hessian_form(pair[0], data, options)
     v = normals_(torch.empty(1, n), options["seed"])[0]
     v = v / (v.norm() + 1e-6)
@@ -101,8 +102,9 @@ def test_the_top_eigenvalue_is_that_of_the_papers_power_iteration(pair, data, tm
     assert found.samples == 200
 
 
-def test_the_trace_is_that_of_the_papers_stopping_rule(pair, data, tmp_path):
-    options = asked(tmp_path)["trace"][0]
+@pytest.mark.parametrize("seed", range(4))
+def test_the_trace_is_that_of_the_papers_stopping_rule(pair, data, tmp_path, seed):
+    options = {**asked(tmp_path)["trace"][0], "seed": seed}
     n, form = hessian_form(pair[0], data, options)
     forms, trace = [], 0.0
     for i in range(100):
