@@ -10,6 +10,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from landscape_fast.cli.studies import export, retry, status, study
+
 Command = TypeVar("Command", bound=Callable[..., None])
 
 app = typer.Typer(
@@ -76,30 +78,8 @@ LoadColumn = Annotated[str, typer.Option(metavar="COLUMN", help="Load-like knob.
 TemperatureColumn = Annotated[str, typer.Option(metavar="COLUMN", help="Temperature-like knob.")]
 ThresholdOption = Annotated[Any, typer.Option(parser=_threshold, metavar="NUMBER|data")]
 
-
-@app.command()
-@_reported
-def study(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The study file.")],
-    output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Default: results/NAME.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. Default: one for each core.")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of a file that comes in sizes.")
-    ] = None,
-) -> None:
-    """Train, measure, classify and draw what CONFIG.yaml describes.
-
-    What is finished is kept in DIR and never computed twice, so an interrupted study continues.
-    Exit code 1: some tasks failed; 2: the study cannot run as described.
-    """
-    from landscape_fast.cli.study import run
-
-    if run(config, output, workers, size):
-        raise typer.Exit(1)
+for _command in (study, status, retry, export):
+    app.command()(_reported(_command))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from landscape_fast.clock import seconds
+from landscape_fast.sweep.cost import Cost
+from landscape_fast.sweep.graph import Outcome
 from landscape_fast.sweep.progress import Stage
 
+_FAILURES_SHOWN = 10
 _LINE_EVERY_S = 10.0  # where there is no terminal to redraw
 _STYLES = {
     "I": "red",
@@ -109,6 +113,34 @@ def duration(length: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def cost_text(cost: Cost) -> str:
+    """A predicted time with its range.
+
+    Example:
+        >>> cost_text(Cost(tasks=3, seconds=7300.0, low=7000.0, high=9000.0, unknown=1))
+        '2 h 1 min (1 h 56 min to 2 h 30 min) without 1 task of a kind not timed yet'
+    """
+    if cost.tasks == cost.unknown:
+        return "unknown" if cost.tasks else "nothing"
+    text = duration(cost.seconds)
+    if math.isnan(cost.low):
+        text += " (range unknown, fewer than three cells timed)"
+    else:
+        text += f" ({duration(cost.low)} to {duration(cost.high)})"
+    if cost.unknown:
+        tasks = "1 task" if cost.unknown == 1 else f"{cost.unknown} tasks"
+        text += f" without {tasks} of a kind not timed yet"
+    return text
+
+
+def show_failures(out: Console, failures: Sequence[Outcome]) -> None:
+    """Show the first failures, a line each."""
+    for each in failures[:_FAILURES_SHOWN]:
+        out.print(f"  {each.task.id}: {each.message}", style="red", markup=False)
+    if len(failures) > _FAILURES_SHOWN:
+        out.print(f"  ... and {len(failures) - _FAILURES_SHOWN} more")
 
 
 def phase_grid(

@@ -15,7 +15,7 @@ class StoreWriteError(OSError):
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[None]:
     """Hold the advisory lock on a file, which is created if missing and stays.
 
     The lock ends with the process that holds it, however that ends.
@@ -23,13 +23,15 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     Args:
         path: The lock file; its folder exists.
         wait: Whether to wait for another holder.
+        shared: Whether others may hold it too, who also share it.
 
     Raises:
         BlockingIOError: ``wait`` is false and the lock is held elsewhere.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
         yield
     finally:
         os.close(descriptor)

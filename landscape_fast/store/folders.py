@@ -52,13 +52,16 @@ class Files(Protocol):
 
 def files_at(root: str | os.PathLike[str]) -> Files:
     """Return the files below a folder or a URL."""
-    return RemoteFiles(root) if isinstance(root, str) and "://" in root else Folder(Path(root))
+    if not isinstance(root, str) or "://" not in root:
+        return Folder(Path(root))
+    return Folder(Path(root[7:])) if root.startswith("file://") else RemoteFiles(root)
 
 
 class Folder:
     """Files of this machine, or of a file system that machines share; writers lock (``flock``)."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self._root = str(root)
 
     def where(self, name: str) -> str:

@@ -68,7 +68,7 @@ class Store:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self._files = files_at(root)
-        self.root = Path(root) if isinstance(self._files, Folder) else str(root)
+        self.root = self._files.root if isinstance(self._files, Folder) else str(root)
         self.problems: list[StoreProblem] = []
         self.failures = Failures(self._files)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from landscape_fast.results import Training
 from landscape_fast.store import Store
+from landscape_fast.store.failures import Failure
 from landscape_fast.sweep.config import Study
+from landscape_fast.sweep.cost import Timing
 from landscape_fast.sweep.graph import Outcome, Task
 from landscape_fast.sweep.options import Measure
 from landscape_fast.sweep.questions import questions
@@ -27,7 +29,8 @@ class Plan:
     subjects: tuple[Subject, ...]
     works: tuple[Work, ...]
     tasks: tuple[Task, ...]  # still to run
-    barred: tuple[Outcome, ...]  # tasks that cannot run: their model diverged in an earlier run
+    barred: tuple[Outcome, ...]  # not run: it failed in an earlier run, or what it needs did
+    timed: tuple[Timing, ...]  # finished work and how long it took
     totals: dict[str, int]  # tasks of each stage, finished ones included
 
     @property
@@ -37,50 +40,87 @@ class Plan:
         return {stage: total - left[stage] for stage, total in self.totals.items()}
 
 
-def plan(study: Study, output: Path, store: Store) -> Plan:
+def plan(
+    study: Study,
+    output: Path,
+    store: Store,
+    *,
+    part: Callable[[list[Subject]], list[Subject]] = list,
+    thorough: bool = True,
+) -> Plan:
     """Find out what is left to do.
 
-    Every stored result is read and checked; those that the store refuses, and models whose
-    checkpoint is gone or is not the one that was stored, are to be computed again.
+    Stored results are checked; those that the store refuses, and models whose checkpoint is gone or
+    is not the one that was stored, are to be computed again. What failed in an earlier run is not,
+    until its failure is forgotten.
 
     Args:
         study: The study.
         output: Its folder.
         store: Its results.
+        part: Chooses the models to plan for; by default all.
+        thorough: Whether to read arrays and checkpoints too, in order to check them; else only
+            their presence counts.
 
     Raises:
         FileNotFoundError: See :func:`~landscape_fast.sweep.subjects.subjects_of`.
         ValueError: Likewise.
     """
-    subjects = tuple(subjects_of(study, output))
+    subjects = tuple(part(subjects_of(study, output)))
     works = tuple(_works(study.measure, subjects, store.root))
-    tasks, barred = [], []
-    diverged: set[str] = set()
-    for work in works:
-        task = _task(work)
-        found = store.load(work.key, work.name)
-        if work.metric == TRAIN:
-            if found is None or not _intact(work.subjects[0], found):
-                tasks.append(task)
-            elif found.diverged:
-                diverged.add(work.subjects[0].key)
-        elif found is None:
-            if any(subject.key in diverged for subject in work.subjects):
-                barred.append(Outcome(task, "skipped", "the training of its model diverged"))
-            else:
-                tasks.append(task)
+    sorting = _Sorting({(each.key, each.name): each for each in store.failures})
+    headers = store.headers((work.address for work in works), arrays=thorough)
+    for work, header in zip(works, headers, strict=True):
+        if header is not None and work.metric == TRAIN:
+            header = header if _intact(work.subjects[0], header, thorough) else None
+        sorting.add(work, header)
     totals = Counter(_stage(work) for work in works)
     return Plan(
         study=study,
         subjects=subjects,
         works=works,
-        tasks=tuple(tasks),
-        barred=tuple(barred),
+        tasks=tuple(sorting.tasks),
+        barred=tuple(sorting.barred),
+        timed=tuple(sorting.timed),
         totals={stage: totals[stage] for stage in STAGES if totals[stage]},
     )
 
 
-def _works(measure: Measure, subjects: tuple[Subject, ...], store: Path) -> Iterator[Work]:
+@dataclass(slots=True)
+class _Sorting:
+    """Puts each work where it belongs; training comes before what needs it."""
+
+    failures: dict[tuple[str, str], Failure]  # of earlier runs, by address
+    tasks: list[Task] = field(default_factory=list)
+    barred: list[Outcome] = field(default_factory=list)
+    timed: list[Timing] = field(default_factory=list)
+    unusable: dict[str, str] = field(default_factory=dict)  # model -> why
+
+    def add(self, work: Work, header: dict[str, Any] | None) -> None:
+        if header is not None:
+            self._finished(work, header)
+            return
+        task = _task(work)
+        failure = self.failures.get(work.address)
+        obstacle = next((self.unusable[s.key] for s in work.subjects if s.key in self.unusable), "")
+        if failure is not None:
+            self.barred.append(Outcome(task, "failed", failure.message, failure.detail))
+            if work.metric == TRAIN:
+                self.unusable[work.subjects[0].key] = f"needs {task.id}"
+        elif obstacle:
+            self.barred.append(Outcome(task, "skipped", obstacle))
+        else:
+            self.tasks.append(task)
+
+    def _finished(self, work: Work, header: dict[str, Any]) -> None:
+        took, when = (header["provenance"].get(entry) for entry in ("seconds", "written"))
+        if isinstance(took, float):
+            self.timed.append(Timing(work, _stage(work), took, str(when)))
+        if work.metric == TRAIN and header["fields"]["diverged"]:
+            self.unusable[work.subjects[0].key] = "the training of its model diverged"
+
+
+def _works(measure: Measure, subjects: tuple[Subject, ...], store: Path | str) -> Iterator[Work]:
     """All work, what is needed before what needs it."""
     for subject in subjects:
         if subject.trained:
@@ -108,6 +148,8 @@ def _train_id(subject: Subject) -> str:
     return f"{subject.key}/{TRAIN}"
 
 
-def _intact(subject: Subject, training: Training) -> bool:
+def _intact(subject: Subject, header: dict[str, Any], thorough: bool) -> bool:
     """Whether the checkpoint is still the one whose training was stored."""
-    return subject.checkpoint.is_file() and file_sha256(subject.checkpoint) == training.sha256
+    if not subject.checkpoint.is_file():
+        return False
+    return not thorough or file_sha256(subject.checkpoint) == header["fields"]["sha256"]

@@ -41,7 +41,7 @@ class Work:
     metric: str  # TRAIN, or a measurement's name
     subjects: tuple[Subject, ...]  # one model, or the two of a pair
     options: Mapping[str, Any]
-    store: Path
+    store: Path | str  # root of the store
 
     @property
     def key(self) -> str:
@@ -54,6 +54,11 @@ class Work:
         """Second half of the address: the measurement with its options."""
         content = json.dumps({"schema": _SCHEMA, **self.options}, sort_keys=True)
         return f"{self.metric}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """Key and name in the store."""
+        return self.key, self.name
 
 
 def perform(work: Work) -> None:
@@ -90,14 +95,14 @@ def rehearse(subject: Subject) -> None:
 
     A wrong path or name then is one error before any work begins, not one for each task.
     """
-    subject.recipe.build_model(subject.recipe.load_dataset(_clean_data(subject)))
+    subject.recipe.build_model(subject.recipe.load_dataset(clean_data(subject)))
     build_loss(subject.recipe.loss)
 
 
 def _train(work: Work) -> Training:
     """Train a model into its checkpoint, or continue where that stopped."""
     (subject,) = work.subjects
-    fitted = fit(subject.recipe, dataset=_clean_data(subject), checkpoint=subject.checkpoint)
+    fitted = fit(subject.recipe, dataset=clean_data(subject), checkpoint=subject.checkpoint)
     return Training(
         losses=torch.tensor(fitted.train_loss, dtype=torch.float64),
         epoch=fitted.epoch,
@@ -110,7 +115,7 @@ def _train(work: Work) -> Training:
 def _measure(work: Work) -> Any:
     """Load the models and put the question to them."""
     recipe = work.subjects[0].recipe
-    data = recipe.load_dataset(_clean_data(work.subjects[0]))
+    data = recipe.load_dataset(clean_data(work.subjects[0]))
     models = []
     for subject in work.subjects:
         models.append(subject.recipe.build_model(data))
@@ -120,8 +125,8 @@ def _measure(work: Work) -> Any:
     return {**OF_ONE, **OF_TWO}[work.metric](question)
 
 
-def _clean_data(subject: Subject) -> Dataset:
-    """The whole data set of a subject, read once per process."""
+def clean_data(subject: Subject) -> Dataset:
+    """Return the whole data set of a subject, read once per process."""
     return _read_data(subject.recipe.data, json.dumps(subject.recipe.data_options, sort_keys=True))
 
 
