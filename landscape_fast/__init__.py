@@ -42,10 +42,12 @@ if TYPE_CHECKING:
         Quality,
         Similarity,
         SpectralDensity,
+        Surface,
         Trace,
         TrackPoint,
     )
     from landscape_fast.study.taxonomy import classify
+    from landscape_fast.surfaces.surface import loss_surface
 
     __version__: str
 
@@ -65,6 +67,7 @@ __all__ = [
     "Quality",
     "Similarity",
     "SpectralDensity",
+    "Surface",
     "Trace",
     "TrackPoint",
     "Tracker",
@@ -80,6 +83,7 @@ __all__ = [
     "hutchpp",
     "l2_distance",
     "linear_barrier",
+    "loss_surface",
     "quality",
     "spectral_density",
     "top_eigs",
@@ -103,6 +107,7 @@ _HOMES = {
     "hutchpp": "krylov.hutchpp",
     "frobenius_norm": "metrics.frobenius",
     "l2_distance": "metrics.distance",
+    "loss_surface": "surfaces.surface",
     "linear_barrier": "metrics.line",
     "quality": "metrics.quality",
     "spectral_density": "metrics.density",

@@ -1,0 +1,1 @@
+"""Permutations of hidden units that leave a network the same, and bring two together."""
