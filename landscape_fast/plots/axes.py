@@ -1,4 +1,4 @@
-"""Drawing on one pair of axes: cells, knobs as ticks, boundaries between phases."""
+"""Drawing on one pair of axes: cells, colour bars, knobs as ticks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from numpy.typing import NDArray
 
+from landscape_fast.plots.boundaries import draw_boundaries
 from landscape_fast.plots.grid import Axis, Grid
 from landscape_fast.plots.quantities import Quantity, Scales
-
-Number = NDArray[np.float64]
-
-# Which phases stand on the first side of each of the two sharp boundaries, and on the other.
-SHARP_FLAT = frozenset({"I", "II"}), frozenset({"III", "IV-A", "IV-B"})
-POOR_WELL = frozenset({"I", "III"}), frozenset({"II", "IV-A", "IV-B"})
 
 _CHARACTER, _LINE = 6.2, 12.0  # points that a tick label needs per character, and in height
 
@@ -36,7 +30,7 @@ def draw_quantity(
     Cells without a value stay hatched; a panel without any value says why.
     """
     frame(axes, grid)
-    axes.set_title(quantity.title, fontsize=13)
+    axes.set_title(quantity.title, fontsize=12)
     if quantity.column not in grid:
         note(axes, f"not measured:\nno column {quantity.column}")
         return
@@ -45,6 +39,7 @@ def draw_quantity(
     if not len(finite):
         note(axes, f"column {quantity.column}\nholds no finite value")
         return
+    axes.set_title(f"{quantity.title}\n{quantity.says(grid, quantity.column)}", fontsize=12)
     low, high = quantity.range(values, scales)
     cells = axes.pcolormesh(
         grid.load.edges,
@@ -62,7 +57,7 @@ def draw_quantity(
     bar.set_label(quantity.unit, fontsize=11)
     bar.ax.tick_params(labelsize=10)
     if phases is not None:
-        draw_boundaries(axes, grid, phases, width=1.5)
+        draw_boundaries(axes, grid, phases, width=1.8)
 
 
 def frame(axes: Axes, grid: Grid) -> None:
@@ -76,50 +71,9 @@ def frame(axes: Axes, grid: Grid) -> None:
     bottom, top = grid.temperature.edges[0], grid.temperature.edges[-1]
     axes.set_ylim(*((top, bottom) if grid.hot == "small" else (bottom, top)))
     axes.set_xlabel(grid.load.label, fontsize=12)
-    axes.set_ylabel(f"{grid.temperature.label}  (hot at the top)", fontsize=12)
+    axes.set_ylabel(grid.temperature.label + grid.at_the_top, fontsize=12)
     axes.tick_params(labelsize=10, length=2)
     axes.patch.set(facecolor="white", hatch="////", edgecolor="0.8")
-
-
-def draw_boundaries(axes: Axes, grid: Grid, phases: NDArray[np.str_], *, width: float) -> None:
-    """Draw the lines between sharp and flat (solid) and poorly and well connected (dashed).
-
-    A line runs between two neighbouring cells on its two sides; an undecided or absent cell has no
-    side. The dashes are narrower than the solid line, so both are seen where they coincide.
-    """
-    solid, dashes = border(grid, _side(phases, SHARP_FLAT)), border(grid, _side(phases, POOR_WELL))
-    for segments, colour, style, share in (
-        (solid, "white", "solid", 1.5),
-        (dashes, "white", "solid", 1.1),
-        (solid, "black", "solid", 1.0),
-        (dashes, "white", "solid", 0.6),
-        (dashes, "black", (0, (3, 1.5)), 0.6),
-    ):
-        lines = LineCollection(segments, colors=colour, linewidths=share * width, zorder=3)
-        lines.set(linestyle=style, capstyle="butt")
-        axes.add_collection(lines, autolim=False)
-
-
-def border(grid: Grid, side: NDArray[np.int_]) -> list[Number]:
-    """Edges between neighbouring cells on different sides (1 and -1; 0 has none)."""
-    x, y = grid.load.edges, grid.temperature.edges
-    rows, cols = np.nonzero(side[:, :-1] * side[:, 1:] < 0)
-    upright = [
-        np.array([[x[c + 1], y[r]], [x[c + 1], y[r + 1]]]) for r, c in zip(rows, cols, strict=True)
-    ]
-    rows, cols = np.nonzero(side[:-1] * side[1:] < 0)
-    level = [
-        np.array([[x[c], y[r + 1]], [x[c + 1], y[r + 1]]]) for r, c in zip(rows, cols, strict=True)
-    ]
-    return upright + level
-
-
-def _side(
-    phases: NDArray[np.str_], sides: tuple[frozenset[str], frozenset[str]]
-) -> NDArray[np.int_]:
-    """1 for phases on the first side of a boundary, -1 on the second, 0 for neither."""
-    first, second = (np.isin(phases, sorted(side)).astype(np.int_) for side in sides)
-    return first - second
 
 
 def note(axes: Axes, text: str) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from landscape_fast.plots.figures import blank_figure, own_style
+from landscape_fast.plots.canvas import blank_figure, own_style
 
 if TYPE_CHECKING:
     from landscape_fast.results import Outliers, SpectralDensity

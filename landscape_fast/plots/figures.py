@@ -8,19 +8,19 @@ the same bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from landscape_fast.plots.axes import draw_quantity
+from landscape_fast.plots.canvas import blank_figure, own_style
 from landscape_fast.plots.grid import Grid, arrange
 from landscape_fast.plots.phases import COLOURS, draw_legend, draw_phases
 from landscape_fast.plots.quantities import PANELS, Quantity, Scales
+from landscape_fast.plots.slices import slices
 
 Hot = Literal["small", "large"]
 
@@ -73,8 +73,9 @@ def panels(
 
     Example:
         >>> figure = panels({"width": [2, 4], "batch_size": [16, 16], "log_hessian_trace": [7, 4]})
-        >>> [axes.get_title() for axes in figure.axes][3]
-        'Hessian trace'
+        >>> print(figure.axes[3].get_title())
+        Hessian trace
+        from 54.6 to 1.1e+03, 20-fold
     """
     grid = _checked(table, load, temperature, hot, scales, phase)
     mapped = phase in grid
@@ -112,8 +113,9 @@ def phase_map(
 
     Example:
         >>> table = {"width": [2, 4], "batch_size": [16, 16], "phase": ["I", "IV-B"]}
-        >>> phase_map(table).axes[0].get_title()
-        'Phases'
+        >>> print(phase_map(table).axes[0].get_title())
+        Phases
+        most cells are I: 1 of 2
     """
     grid = _checked(table, load, temperature, hot, "paper", phase)
     if phase not in grid:
@@ -145,8 +147,9 @@ def save_panels(
 
     Args:
         table: As in :func:`panels`.
-        directory: Folder of the pictures, made if missing: ``panels``, ``phases`` and one file per
-            quantity, named by its ``key``. Quantities without a column have no file of their own.
+        directory: Folder of the pictures, made if missing: ``panels``, ``phases``, ``slices`` (of a
+            table with accuracies) and one file per quantity, named by its ``key``. Quantities
+            without a column have no file of their own.
         load: As in :func:`panels`.
         temperature: As in :func:`panels`.
         hot: As in :func:`panels`.
@@ -190,6 +193,8 @@ def save_panels(
             phase=phase,
             probability=probability,
         )
+    if "test_acc_mean" in grid:
+        figures["slices"] = slices(table, load=load, temperature=temperature, hot=hot)
     phases = grid.names(phase) if phase in grid else None
     for quantity in quantities:
         if quantity.column in grid:
@@ -219,20 +224,3 @@ def _checked(
     if unknown:
         raise ValueError(f"phase: column {phase!r} holds {unknown}, which are no phases")
     return grid
-
-
-def blank_figure(width: float, height: float) -> Figure:
-    """An empty white figure of this size in inches, with a canvas of its own."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-@contextmanager
-def own_style() -> Iterator[None]:
-    """Matplotlib's defaults in place of the user's settings, which are put back."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams["svg.hashsalt"] = "landscape_fast"
-        matplotlib.rcParams["hatch.linewidth"] = 0.6
-        yield

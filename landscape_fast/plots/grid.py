@@ -15,6 +15,16 @@ Scale = Literal["log", "linear", "steps"]
 
 # The knobs whose small values are hot; every other knob is hot where it is large.
 _HOT_WHEN_SMALL = frozenset({"batch_size"})
+# Knobs that change the load; as the second axis of a grid they are neither hot nor cold.
+_LOADS = frozenset({"width", "fraction", "label_noise", "pixel_noise"})
+_IN_WORDS = {
+    "width": "Width (channels of the first layer)",
+    "batch_size": "Batch size (samples)",
+    "lr": "Learning rate",
+    "fraction": "Training data (share of the set)",
+    "label_noise": "Label noise (share of labels redrawn)",
+    "pixel_noise": "Pixel noise (amplitude)",
+}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -29,8 +39,13 @@ class Axis:
 
     @property
     def label(self) -> str:
-        """The knob's name in words."""
-        return self.name.replace("_", " ").capitalize()
+        """The knob's name in words, with its unit."""
+        return _IN_WORDS.get(self.name, self.name.replace("_", " ").capitalize())
+
+    @property
+    def short(self) -> str:
+        """The knob's name in a sentence."""
+        return {"lr": "learning rate"}.get(self.name, self.name.replace("_", " "))
 
     @property
     def positions(self) -> tuple[Number, Number]:
@@ -75,6 +90,16 @@ class Grid:
     def __contains__(self, column: str) -> bool:
         return column in self.columns
 
+    @property
+    def at_the_top(self) -> str:
+        """Says that hot is up, where the second knob is a temperature."""
+        return "" if self.temperature.name in _LOADS else ", hot at the top"
+
+    def place(self, row: int, column: int) -> str:
+        """The cell in words, such as ``width 4, batch size 32``."""
+        across, up = self.load, self.temperature
+        return f"{across.short} {across.ticks[column]}, {up.short} {up.ticks[row]}"
+
     def numbers(self, column: str) -> Number:
         """(rows, cols) a column of numbers; NaN where a cell is absent, empty or infinite."""
         try:
@@ -85,6 +110,13 @@ class Grid:
         out[self.places] = given
         out[np.isinf(out)] = np.nan
         return out
+
+    def threshold(self, quantity: str) -> float | None:
+        """The threshold that the table says was used for a quantity, if it is one for all cells."""
+        column = f"{quantity}_threshold"
+        used = np.unique(self.numbers(column)) if column in self else np.array([])
+        used = used[np.isfinite(used)]
+        return float(used[0]) if len(used) == 1 else None
 
     def names(self, column: str) -> NDArray[np.str_]:
         """(rows, cols) a column of text; "" where a cell is absent."""
@@ -104,16 +136,10 @@ def arrange(
         ValueError: A knob's column is missing or has an empty field, the table has no rows, or two
             rows are the same cell.
     """
-    if not isinstance(table, Mapping) and not hasattr(table, "columns"):
-        raise TypeError(
-            "table must be a mapping of columns or a data frame; "
-            "landscape_fast.study.table.columns_of makes columns of rows"
-        )
-    names = [str(name) for name in (table if isinstance(table, Mapping) else table.columns)]
-    columns: dict[str, Any] = {name: table[name] for name in names}  # type: ignore[index]
+    columns = columns_by_name(table)
     for argument, name in (("load", load), ("temperature", temperature)):
         if name not in columns:
-            raise ValueError(f"{argument}: the table has no column {name!r}; it has {names}")
+            raise ValueError(f"{argument}: the table has no column {name!r}; it has {[*columns]}")
     if hot not in ("small", "large", None):
         raise ValueError(f'hot must be "small" or "large", got {hot!r}')
     knobs = [_values(name, columns[name]) for name in (load, temperature)]
@@ -135,6 +161,21 @@ def arrange(
         hot=hot or ("small" if temperature in _HOT_WHEN_SMALL else "large"),
         places=(up, across),
     )
+
+
+def columns_by_name(table: object) -> dict[str, Any]:
+    """The columns of a mapping or a data frame.
+
+    Raises:
+        TypeError: ``table`` is neither.
+    """
+    if not isinstance(table, Mapping) and not hasattr(table, "columns"):
+        raise TypeError(
+            "table must be a mapping of columns or a data frame; "
+            "landscape_fast.study.table.columns_of makes columns of rows"
+        )
+    names = [str(name) for name in (table if isinstance(table, Mapping) else table.columns)]
+    return {name: table[name] for name in names}  # type: ignore[index]
 
 
 def _values(name: str, column: Any) -> list[Any]:

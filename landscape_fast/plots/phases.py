@@ -7,10 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from landscape_fast.plots.axes import draw_boundaries, frame, size_in_points
+from landscape_fast.plots.axes import frame, size_in_points
+from landscape_fast.plots.boundaries import draw_boundaries, legend_lines
 from landscape_fast.plots.grid import Grid
+from landscape_fast.plots.titles import phases_say
 
 #: Okabe and Ito's colours, told apart with every common colour vision: sharp phases are warm, flat
 #: ones cool.
@@ -39,9 +42,9 @@ def draw_phases(axes: Axes, grid: Grid, *, phase: str, probability: str) -> None
     """
     frame(axes, grid)
     axes.patch.set(facecolor="white", hatch=None)
-    axes.set_title("Phases", fontsize=16)
-    axes.tick_params(labelsize=12)
     phases = grid.names(phase)
+    axes.set_title(f"Phases\n{phases_say(grid, phases)}", fontsize=14)
+    axes.tick_params(labelsize=12)
     sure = grid.numbers(probability) if probability in grid else np.full(phases.shape, np.nan)
     sizes = _font_sizes(axes, grid, lines=2 if np.isfinite(sure).any() else 1)
     for row, column in np.argwhere(phases != ""):
@@ -62,10 +65,7 @@ def draw_legend(axes: Axes, grid: Grid, *, phase: str, probability: str) -> None
         label = f"{name}: {MEANING[name]} ({count})"
         hatch = "xxx" if name == "undecided" else None
         entries.append(Patch(facecolor=colour, edgecolor="0.4", hatch=hatch, label=label))
-    solid = Line2D([], [], color="black", linewidth=3.6, label="between sharp and flat")
-    dashed = Line2D([], [], color="black", linewidth=2.2, label="between poorly and well connected")
-    dashed.set_linestyle((0, (3, 1.5)))
-    entries += [solid, dashed]
+    entries += legend_lines(phases, width=3.6)
     said = _thresholds(grid)
     if probability in grid:
         said.append("%: bootstrap replicates in this\nphase, if not all; doubt fades")
@@ -101,9 +101,11 @@ def _draw_cell(
     text = "?" if name == "undecided" else name
     if round(100 * np.nan_to_num(sure, nan=1.0)) < 100 and name != "undecided":
         text += f"\n{100 * sure:.0f}%"
-    axes.text(
+    said = axes.text(
         x.middles[column], y.middles[row], text, ha="center", va="center", color=ink, fontsize=size
     )
+    # Boundaries run under the name.
+    said.set(zorder=4, path_effects=[withStroke(linewidth=3.0, foreground=tuple(colour))])
 
 
 def _faded(colour: str, sure: float) -> NDArray[np.float64]:
@@ -127,14 +129,9 @@ def _font_sizes(axes: Axes, grid: Grid, *, lines: int) -> NDArray[np.float64]:
 def _thresholds(grid: Grid) -> list[str]:
     """The thresholds that the table says were used, in words."""
     said = {
-        "sharpness_threshold": "sharp: log sharpness > {:g}",
-        "connectivity_threshold": "poorly connected: mc < {:g} points",
-        "similarity_threshold": "similar: CKA ≥ {:g}",
+        "sharpness": "sharp: log sharpness > {:.4g}",
+        "connectivity": "poorly connected: mc < {:.4g} points",
+        "similarity": "similar: CKA ≥ {:.4g}",
     }
-    lines = []
-    for column, text in said.items():
-        used = np.unique(grid.numbers(column)) if column in grid else np.array([])
-        used = used[np.isfinite(used)]
-        if len(used) == 1:
-            lines.append(text.format(float(f"{used[0]:.4g}")))
-    return lines
+    used = {quantity: grid.threshold(quantity) for quantity in said}
+    return [text.format(used[name]) for name, text in said.items() if used[name] is not None]

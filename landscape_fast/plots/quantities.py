@@ -6,11 +6,15 @@ every sequential panel, white is well connected, blue is a barrier.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from landscape_fast.plots.grid import Grid
+from landscape_fast.plots.titles import barriers, factor, highest, lowest
 
 Scales = Literal["paper", "data"]
 
@@ -25,6 +29,7 @@ class Quantity:
     unit: str  # text beside the colour bar
     colours: str  # a matplotlib colour map
     limits: tuple[float, float]  # of the colours, on the paper's scale
+    says: Callable[[Grid, str], str]  # second line of the title: what the column shows
     centred: bool = False  # whether 0 is the middle of the colours
 
     def range(self, values: NDArray[np.float64], scales: Scales) -> tuple[float, float]:
@@ -52,6 +57,7 @@ PANELS: tuple[Quantity, ...] = (
         unit="percent",
         colours="viridis",
         limits=(56.0, 91.0),
+        says=highest,
     ),
     Quantity(
         key="train_loss",
@@ -60,6 +66,7 @@ PANELS: tuple[Quantity, ...] = (
         unit="nats",
         colours="viridis_r",
         limits=(0.0, 3.0),
+        says=lowest,
     ),
     Quantity(
         key="top_eigenvalue",
@@ -68,6 +75,7 @@ PANELS: tuple[Quantity, ...] = (
         unit="natural log",
         colours="viridis_r",
         limits=(0.0, 6.0),
+        says=factor,
     ),
     Quantity(
         key="trace",
@@ -76,6 +84,7 @@ PANELS: tuple[Quantity, ...] = (
         unit="natural log",
         colours="viridis_r",
         limits=(3.0, 8.0),
+        says=factor,
     ),
     Quantity(
         key="connectivity",
@@ -84,6 +93,7 @@ PANELS: tuple[Quantity, ...] = (
         unit="percentage points; below 0 a barrier",
         colours="seismic",
         limits=(-30.0, 30.0),
+        says=barriers,
         centred=True,
     ),
     Quantity(
@@ -93,6 +103,7 @@ PANELS: tuple[Quantity, ...] = (
         unit="between 0 and 1",
         colours="viridis",
         limits=(0.3, 0.8),
+        says=highest,
     ),
     Quantity(
         key="distance",
@@ -101,5 +112,6 @@ PANELS: tuple[Quantity, ...] = (
         unit="l2 norm",
         colours="viridis_r",
         limits=(0.0, 100.0),
+        says=lowest,
     ),
 )

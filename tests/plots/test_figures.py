@@ -61,7 +61,8 @@ def corner(row, column, rows=4, columns=4):
 
 
 def by_title(figure):
-    return {axes.get_title(): axes for axes in figure.axes}
+    """Axes by the first line of their titles."""
+    return {axes.get_title().partition("\n")[0]: axes for axes in figure.axes}
 
 
 def test_each_cell_of_the_phase_map_has_its_phase_colour_hot_at_the_top():
@@ -100,30 +101,6 @@ def test_doubt_is_written_and_fades_the_colour():
     doubtful, certain = (colour_at(figure.axes[0], corner(row, 0)) for row in (0, 1))
     assert certain == pytest.approx(to_rgb(COLOURS["I"]), abs=0.01)
     assert (doubtful > certain + 0.05)[1:].all()
-
-
-def test_boundaries_run_between_the_right_cells():
-    def edges(*pairs):
-        return {frozenset(pair) for pair in pairs}
-
-    # In log2 of width and batch size, where cells are 1 wide and 2 high.
-    solid, dashed = (
-        edges(*(map(tuple, np.round(np.log2(ends), 6).tolist()) for ends in lines.get_segments()))
-        for lines in phase_map(table()).axes[0].collections[:2]
-    )
-    assert solid == edges(
-        [(3.5, 4.0), (3.5, 6.0)],
-        [(1.5, 6.0), (1.5, 8.0)],
-        [(3.5, 4.0), (4.5, 4.0)],
-        [(1.5, 6.0), (2.5, 6.0)],
-        [(0.5, 8.0), (1.5, 8.0)],
-    )
-    assert dashed == edges(
-        [(1.5, 2.0), (1.5, 4.0)],
-        [(2.5, 4.0), (2.5, 6.0)],
-        [(2.5, 8.0), (2.5, 10.0)],
-        [(1.5, 4.0), (2.5, 4.0)],
-    )
 
 
 def test_the_legend_counts_phases_and_states_the_thresholds():
@@ -165,6 +142,28 @@ def test_each_cell_of_a_panel_has_the_colour_of_its_value_and_absent_ones_none()
                 continue
             seen = colour_at(axes, ((column + 0.5) / 4, 1.0 - (row + 0.5) / 4))
             assert seen == pytest.approx(paper((value - 3.0) / 5.0)[:3], abs=0.01)
+
+
+def test_titles_say_what_the_panel_shows():
+    trace = np.log([2.0] * 14 + [60.0])
+    data = table(test_acc_mean=np.arange(15.0), log_hessian_trace=trace)
+    data["connectivity_threshold"] = [-2.0] * 15
+    said = {
+        name: axes.get_title().partition("\n")[2] for name, axes in by_title(panels(data)).items()
+    }
+    assert said["Test accuracy"] == "highest 14 at width 8, batch size 512"
+    assert said["Hessian trace"] == "from 2 to 60, 30-fold"
+    assert said["Mode connectivity"] == "barrier above 2 points in 11 of 15 cells, up to 40"
+    assert said["Phases"] == "best test accuracy, 14.0 percent, in IV-A: width 8, batch size 512"
+
+
+def test_only_a_temperature_is_hot():
+    data = table(
+        label_noise=[{8: 0, 32: 0.1, 128: 0.2, 512: 0.4}[b] for b in table()["batch_size"]]
+    )
+    noise = by_title(panels(data, temperature="label_noise"))["Hessian trace"]
+    assert noise.get_ylabel() == "Label noise (share of labels redrawn)"
+    assert by_title(panels(data))["Hessian trace"].get_ylabel().endswith("hot at the top")
 
 
 def test_ticks_are_the_values_of_the_grid():
