@@ -120,6 +120,10 @@ def _pair(found: dict[str, Any], certified: bool) -> Row:
         for t, error, loss in zip(curve.t, curve.errors, curve.losses, strict=True):
             row[f"tr_err_t{round(100 * float(t)):03d}"] = float(error)
             row[f"tr_nll_t{round(100 * float(t)):03d}"] = float(loss)
+    if line is not None:
+        for t, error, loss in zip(line.t, line.errors, line.losses, strict=True):
+            row[f"linear_err_t{round(100 * float(t)):03d}"] = float(error)
+            row[f"linear_nll_t{round(100 * float(t)):03d}"] = float(loss)
     return row
 
 
