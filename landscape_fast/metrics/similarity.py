@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.state import untouched, unwrap
+from landscape_fast.metrics.alignment import Alignment
 from landscape_fast.metrics.minibatches import Minibatches
 from landscape_fast.metrics.networks import common_device
 from landscape_fast.randomness import start_from_seed
 from landscape_fast.results import Similarity
+
+_IGNORED = -100  # target that torch's losses leave out
 
 
 def cka(
@@ -24,6 +27,7 @@ def cka(
     loader: Iterable[Any],
     *,
     outputs: str = "softmax",
+    rows: str = "samples",
     mixup_alpha: float | None = 16.0,
     samples: int = 640,
     batch_size: int = 128,
@@ -43,22 +47,28 @@ def cka(
     Args:
         model_a: Any module with one tensor (N, C, ...) as output; comes back as it went in.
         model_b: The same; it may be of another architecture.
-        loader: Iterable of batches ``(inputs, ...)``; targets are not used. Held in memory.
+        loader: Iterable of batches ``(inputs, ...)``, held in memory. Targets are not used but for
+            ``rows="positions"``.
         outputs: ``"softmax"`` compares probabilities along dimension 1, ``"logits"`` the outputs.
+        rows: What is compared: all outputs of each of the ``"samples"`` together, or the C outputs
+            at each of their ``"positions"`` with a target other than -100, as of tokens. The latter
+            needs batches ``(inputs, targets)`` and holds three (C, C) matrices in float64.
         mixup_alpha: Parameter of the Beta distribution: large values pull :math:`\lambda` to 1/2.
             None leaves the inputs as they are.
-        samples: Rows to draw. Data with fewer rows is used in full; ``.samples`` says how many. For
-            softmax outputs of ten classes, 768 rows leave a noise of about 0.03 in the value.
-        batch_size: Rows that are interpolated with each other.
+        samples: Samples to draw. Data with fewer is used in full. For softmax outputs of ten
+            classes, 768 leave a noise of about 0.03 in the value.
+        batch_size: Samples that are interpolated with each other.
         debiased: Whether the unbiased estimate of HSIC is used, see :func:`linear_cka`.
         seed: Chooses rows, interpolation and, for a loader that shuffles, its order.
 
     Returns:
-        Value between 0 and 1 (a debiased one may be a little below 0); nan when a model's output is constant or not finite.
+        Value between 0 and 1 (a debiased one may be a little below 0), nan when a model's output is
+        constant or not finite; and in ``.samples`` how many rows were compared.
 
     Raises:
         ValueError: An argument is out of range, the models are on different devices, the loader is
-            empty, its batches do not start with a tensor, or integer inputs would be interpolated.
+            empty, its batches do not start with a tensor, integer inputs would be interpolated, or
+            for ``"positions"`` targets do not go with outputs (N, C, ...).
         TypeError: A model's output is not a tensor.
 
     References:
@@ -73,7 +83,7 @@ def cka(
         >>> round(result.value, 6), result.samples
         (1.0, 20)
     """
-    _check(outputs, mixup_alpha, samples, batch_size)
+    _check(outputs, rows, mixup_alpha, samples, batch_size)
     models = unwrap(model_a), unwrap(model_b)
     device = common_device(*models)
     with untouched(*models), torch.no_grad():
@@ -81,18 +91,25 @@ def cka(
         for model in models:
             model.eval()
         kept = Minibatches(
-            (_inputs(batch) for batch in Batches(loader, device=device)), size=batch_size
+            (_needed(batch, rows) for batch in Batches(loader, device=device)), size=batch_size
         )
         collected: list[tuple[Tensor, Tensor]] = []
-        for inputs in _interpolated(kept.shuffled(rng, samples), mixup_alpha, rng):
-            first, second = (_features(model(inputs), outputs) for model in models)
-            collected.append((first, second))
-    x, y = (torch.cat(parts) for parts in zip(*collected, strict=True))
-    value = linear_cka(x, y, debiased=debiased)
+        positions = Alignment()
+        for inputs, *targets in kept.shuffled(rng, samples):
+            mixed = _interpolated(inputs, mixup_alpha, rng)
+            first, second = (_wide(model(mixed), outputs) for model in models)
+            if targets:
+                positions.add(*(_at_positions(each, targets[0]) for each in (first, second)))
+            else:
+                collected.append((first.flatten(1), second.flatten(1)))
+    if collected:
+        x, y = (torch.cat(parts) for parts in zip(*collected, strict=True))
+        value, compared = linear_cka(x, y, debiased=debiased), len(x)
+    else:
+        value, compared = positions.value(debiased=debiased), positions.rows
     # Rounding can exceed the bound of Cauchy and Schwarz by an ulp.
-    return Similarity(
-        value=value if math.isnan(value) else min(value, 1.0), outputs=outputs, samples=len(x)
-    )
+    value = value if math.isnan(value) else min(value, 1.0)
+    return Similarity(value=value, outputs=outputs, samples=compared)
 
 
 def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = False) -> float:
@@ -174,41 +191,56 @@ def _unbiased_hsic(x: Tensor, y: Tensor) -> float:
     )
 
 
-def _interpolated(
-    batches: Iterable[Tensor], alpha: float | None, rng: np.random.Generator
-) -> Iterator[Tensor]:
-    for inputs in batches:
-        if alpha is None:
-            yield inputs
-            continue
-        if not inputs.is_floating_point():
-            raise ValueError(
-                f"inputs are {inputs.dtype} and cannot be interpolated; pass mixup_alpha=None"
-            )
-        partners = torch.from_numpy(rng.permutation(len(inputs))).to(inputs.device)
-        share = float(rng.beta(alpha, alpha))  # of the input itself
-        yield torch.lerp(inputs[partners], inputs, share)
-
-
-def _inputs(batch: Any) -> Tensor:
-    first = batch[0] if isinstance(batch, list | tuple) and batch else batch
-    if not isinstance(first, Tensor):
+def _needed(batch: Any, rows: str) -> tuple[Tensor, ...]:
+    """Inputs of a batch, and for positions its targets."""
+    parts = batch if isinstance(batch, list | tuple) else [batch]
+    needed = tuple(parts[: 1 if rows == "samples" else 2])
+    if not needed or not isinstance(needed[0], Tensor):
+        kind = type(needed[0] if needed else batch).__name__
         raise ValueError(
-            f"loader must yield batches (inputs, ...) with a tensor of inputs, got "
-            f"{type(first).__name__}"
+            f"loader must yield batches (inputs, ...) with a tensor of inputs, got {kind}"
         )
-    return first
+    if rows == "positions" and (len(needed) < 2 or not isinstance(needed[1], Tensor)):
+        raise ValueError("rows='positions' needs batches (inputs, targets) of two tensors")
+    return needed
 
 
-def _features(returned: Any, outputs: str) -> Tensor:
-    """Outputs (N, C, ...) of a model as a matrix (N, d) in at least float32."""
+def _interpolated(inputs: Tensor, alpha: float | None, rng: np.random.Generator) -> Tensor:
+    if alpha is None:
+        return inputs
+    if not inputs.is_floating_point():
+        raise ValueError(
+            f"inputs are {inputs.dtype} and cannot be interpolated; pass mixup_alpha=None"
+        )
+    partners = torch.from_numpy(rng.permutation(len(inputs))).to(inputs.device)
+    share = float(rng.beta(alpha, alpha))  # of the input itself
+    return torch.lerp(inputs[partners], inputs, share)
+
+
+def _wide(returned: Any, outputs: str) -> Tensor:
+    """Outputs (N, C, ...) of a model in at least float32."""
     if not isinstance(returned, Tensor):
         raise TypeError(f"a model must return a tensor of outputs, got {type(returned).__name__}")
     wide = returned.to(torch.promote_types(returned.dtype, torch.float32))
-    return (wide.softmax(1) if outputs == "softmax" else wide).flatten(1)
+    return wide.softmax(1) if outputs == "softmax" else wide
 
 
-def _check(outputs: str, mixup_alpha: float | None, samples: int, batch_size: int) -> None:
+def _at_positions(features: Tensor, targets: Tensor) -> Tensor:
+    """Outputs (m, C) where there is a target."""
+    expected = features.shape[:1] + features.shape[2:]
+    if targets.shape != expected:
+        raise ValueError(
+            f"rows='positions' needs targets {tuple(expected)} for outputs "
+            f"{tuple(features.shape)}, got {tuple(targets.shape)}"
+        )
+    return features.movedim(1, -1)[targets != _IGNORED]
+
+
+def _check(
+    outputs: str, rows: str, mixup_alpha: float | None, samples: int, batch_size: int
+) -> None:
+    if rows not in ("samples", "positions"):
+        raise ValueError(f"rows must be 'samples' or 'positions', got {rows!r}")
     if outputs not in ("softmax", "logits"):
         raise ValueError(f"outputs must be 'softmax' or 'logits', got {outputs!r}")
     if mixup_alpha is not None and not 0 < mixup_alpha < math.inf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -11,9 +12,17 @@ from torch import Tensor
 class Quality:
     """Loss and accuracy of one model on one data set, in evaluation mode."""
 
-    loss: float  # dataset-level mean, nats for cross-entropy
-    accuracy: float  # percent; nan when the targets are not class indices
+    loss: float  # dataset-level mean, nats for cross-entropy; per token for sequences
+    accuracy: float  # percent; nan when the targets are not class indices; of tokens
     samples: int
+
+    @property
+    def perplexity(self) -> float:
+        """Exponential of the loss; of sequences, how many equally likely tokens are left."""
+        try:
+            return math.exp(self.loss)
+        except OverflowError:
+            return math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

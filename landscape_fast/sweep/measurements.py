@@ -24,7 +24,7 @@ from landscape_fast.sweep.options import MOST_REPEATS
 from landscape_fast.training.data import Dataset
 from landscape_fast.training.losses import Loss
 
-_EVALUATION_BATCH = 512  # rows; changes the last digits only
+_EVALUATION_BATCH = 512  # predictions; changes the last digits only
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,13 @@ class Question:
 
     def batches(self, part: Literal["train", "test"] = "train") -> list[tuple[Tensor, Tensor]]:
         """All of one part of the data."""
-        return self.data.batches(part, _EVALUATION_BATCH)
+        positions = self.data.train_targets[0].numel()
+        return self.data.batches(part, max(1, _EVALUATION_BATCH // positions))
+
+    @property
+    def compared(self) -> Literal["samples", "positions"]:
+        """Rows of a comparison of outputs: every token where the targets are sequences."""
+        return "samples" if self.data.train_targets.dim() == 1 else "positions"
 
 
 def _quality(part: Literal["train", "test"]) -> Callable[[Question], Any]:
@@ -69,7 +75,7 @@ def _connectivity(q: Question) -> Any:
 def _cka(q: Question) -> Any:
     if _published(q):
         return _cka_of_both_orders(q)
-    return cka(q.models[0], q.models[1], q.batches(), **q.options)
+    return cka(q.models[0], q.models[1], q.batches(), rows=q.compared, **q.options)
 
 
 def _cka_of_both_orders(q: Question) -> Similarity:
@@ -79,7 +85,7 @@ def _cka_of_both_orders(q: Question) -> Similarity:
     }
     one, other = q.models
     found = [
-        cka(first, second, q.batches(), **options, seed=seed)
+        cka(first, second, q.batches(), rows=q.compared, **options, seed=seed)
         for (first, second), seed in zip(
             ((one, other), (other, one)), q.options["seeds"], strict=True
         )

@@ -136,3 +136,15 @@ def test_the_model_comes_back_as_it_was_also_after_an_exception():
 def test_mistakes_are_named(loader, options, message):
     with pytest.raises(ValueError, match=message):
         quality(nn.Identity(), loader, **options)
+
+
+def test_perplexity_of_a_uniform_prediction_is_the_number_of_tokens():
+    scores, targets = torch.zeros(2, 7, 3), torch.tensor([[1, 2, -100], [4, -100, -100]])
+    result = quality(nn.Identity(), [(scores, targets)])
+    assert result.perplexity == pytest.approx(7.0)
+    assert (
+        quality(nn.Identity(), [(1000 * F.one_hot(targets.clamp(0), 7).mT.float(), targets)]).loss
+        == 0
+    )
+    far = quality(nn.Identity(), [(-1000 * F.one_hot(targets.clamp(0), 7).mT.float(), targets)])
+    assert far.perplexity == math.inf

@@ -287,3 +287,40 @@ def test_mistakes_in_arguments_are_named(options, message):
 def test_models_and_loaders_that_do_not_fit_are_named(model, loader, error, message):
     with pytest.raises(error, match=message):
         cka(mlp(), model, loader)
+
+
+class Scores(nn.Module):
+    """Scores of four classes at every position: (N, 3, T) -> (N, 4, T)."""
+
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.mix = nn.Conv1d(3, 4, 1)
+
+    def forward(self, x):
+        return self.mix(x)
+
+
+@pytest.mark.parametrize("debiased", [False, True])
+def test_positions_with_a_target_are_the_rows_that_are_compared(debiased):
+    inputs, targets = features(9, 3 * 5).view(9, 3, 5).float(), torch.zeros(9, 5, dtype=torch.long)
+    targets[::2, 3:] = -100
+    one, other = Scores(0), Scores(1)
+    batches = [(inputs[:4], targets[:4]), (inputs[4:], targets[4:])]
+    options = {"mixup_alpha": None, "debiased": debiased}
+    found = cka(one, other, batches, rows="positions", **options)
+    rows = inputs.movedim(1, 2)[targets != -100]
+    x, y = (model(rows[:, :, None])[..., 0].softmax(1).detach() for model in (one, other))
+    assert found.samples == len(rows) == 35
+    assert found.value == pytest.approx(linear_cka(x, y, debiased=debiased), abs=1e-6)
+    assert found.value != pytest.approx(cka(one, other, batches, **options).value, abs=1e-3)
+
+
+def test_positions_without_fitting_targets_are_refused():
+    inputs = features(4, 15).view(4, 3, 5).float()
+    with pytest.raises(ValueError, match=r"needs targets \(4, 5\) for outputs \(4, 4, 5\)"):
+        cka(Scores(0), Scores(1), [(inputs, torch.zeros(4))], rows="positions")
+    with pytest.raises(ValueError, match="batches \\(inputs, targets\\) of two tensors"):
+        cka(Scores(0), Scores(1), [(inputs,)], rows="positions")
+    with pytest.raises(ValueError, match="rows must be 'samples' or 'positions', got 'tokens'"):
+        cka(Scores(0), Scores(1), [inputs], rows="tokens")
