@@ -133,12 +133,7 @@ class hessian:  # noqa: N801 - PyHessian's name
             seed=self._seed,
             max_products=max(maxIter * top_n, 2 * top_n + 1),
         )
-        if not self.evidence.converged:
-            warnings.warn(
-                "eigenvalues did not reach tol; raise maxIter or tol (see .evidence)",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        self._warn_unless_converged("eigenvalues")
         vectors = [self._split(vector) for vector in self.evidence.vectors]
         return self.evidence.values.tolist(), vectors
 
@@ -164,6 +159,7 @@ class hessian:  # noqa: N801 - PyHessian's name
             max_products=max(2, maxIter),
             seed=self._seed,
         )
+        self._warn_unless_converged("the trace")
         return list(self.evidence.draws.tolist())
 
     def density(
@@ -191,6 +187,14 @@ class hessian:  # noqa: N801 - PyHessian's name
         vector = self._operator.space.flatten(list(v))[None]
         product = self._operator(vector)
         return float((product.double() * vector).sum()), self._split(product[0])
+
+    def _warn_unless_converged(self, what: str) -> None:
+        if not self.evidence.converged:
+            warnings.warn(
+                f"{what} did not reach tol; raise maxIter or tol (see .evidence)",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def _split(self, vector: Tensor) -> Vector:
         return list(self._operator.space.split(vector))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape_fast.krylov.trace import PILOT_DRAWS, require_bounds
+PILOT_DRAWS = 16  # a standard error from fewer draws is too unsure to stop on
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,24 @@ class Part:
             float64, whose sums over p estimate the part.
         price: Of one draw, in passes over the data.
         block: Draws asked for at once.
+        exact: Returns the part itself, (p,) float64, if there is a way to sum it.
+        exact_price: Of summing it.
     """
 
     draw: Callable[[int, int], Tensor]
     price: float
     block: int = 8
+    exact: Callable[[], Tensor] | None = None
+    exact_price: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What became of the parts of a sum."""
+
+    draws: list[Tensor]  # of each part, (r, p); two equal rows of a part that was summed
+    converged: bool  # whether the error is as small as wanted
+    spent: float  # passes over the data
 
 
 class Estimated:
@@ -71,74 +84,106 @@ def sum_until(
     rtol: float,
     atol: float,
     max_products: float,
-) -> tuple[list[Tensor], bool]:
+) -> Drawn:
     """Draw until the standard error of ``known`` plus all parts is small enough.
 
     After a pilot the number of draws of part k is in proportion to its standard deviation over the
     root of its price, which is the least price for an error (Neyman 1934, doi:10.2307/2342192).
+    A part that is dearer to draw than to sum is summed.
 
     Args:
         parts: At least one.
         known: The rest of the sum, without error.
         rtol: Standard error wanted, relative to the sum.
         atol: The same, absolute; the looser of both ends the run.
-        max_products: Bound on passes over the data; the pilot is drawn whatever it costs.
-
-    Returns:
-        The draws of each part, (r, p), and whether the error is as small as wanted.
+        max_products: Bound on passes over the data; two draws of each part are made whatever they
+            cost.
     """
     require_bounds(rtol, atol, max_products)
-    draws = [_more(part, None, PILOT_DRAWS) for part in parts]
+    run = _Run(parts, max_products)
     while True:
-        found, spent = Estimated(draws), _spent(parts, draws)
+        found = Estimated(run.draws)
         allowed = max(rtol * abs(known + found.value), atol)
-        if found.variance <= allowed**2 or spent >= max_products:
-            return draws, found.variance <= allowed**2
-        wanted = _neyman(parts, draws, allowed)
+        if found.variance <= allowed**2:
+            return Drawn(run.draws, converged=True, spent=run.spent)
+        wanted = _neyman(parts, run.draws, allowed)
+        if not run.summed(wanted) and not run.enlarged(wanted):
+            return Drawn(run.draws, converged=False, spent=run.spent)
+
+
+class _Run:
+    """The draws made so far, and what they cost."""
+
+    def __init__(self, parts: Sequence[Part], budget: float) -> None:
+        self._parts, self._budget = parts, budget
+        pilot = max(2, math.floor(min(PILOT_DRAWS, budget / sum(p.price for p in parts))))
+        self.spent = 0.0
+        self.draws = [torch.empty(0, dtype=torch.float64)] * len(parts)
+        summed = [part.exact_price <= min(pilot * part.price, budget) for part in parts]
+        for k, at_once in enumerate(summed):
+            self._sum(k) if at_once else self._draw(k, pilot)
+
+    def summed(self, wanted: Sequence[float]) -> bool:
+        """Sum the first part that is dearer to draw; whether there was one."""
+        for k, part in enumerate(self._parts):
+            drawing = part.price * (wanted[k] - len(self.draws[k]))
+            if part.exact_price < min(drawing, self._budget - self.spent):
+                self._sum(k)
+                return True
+        return False
+
+    def enlarged(self, wanted: Sequence[float]) -> bool:
+        """Draw more, in proportion to what is wanted; False if the budget does not allow it."""
+        have = [len(drawn) for drawn in self.draws]
         # Few, large looks: stopping at the first lucky look would bias the error down.
         goals = [
-            max(len(drawn), math.ceil(min(1.1 * goal, 4 * len(drawn))))
-            for drawn, goal in zip(draws, wanted, strict=True)
+            max(n, math.ceil(min(1.1 * goal, 4 * n))) for n, goal in zip(have, wanted, strict=True)
         ]
-        if all(goal < 1.25 * len(drawn) for goal, drawn in zip(goals, draws, strict=True)):
-            main = max(range(len(parts)), key=lambda k: wanted[k] / len(draws[k]))
-            goals[main] = math.ceil(1.25 * len(draws[main]))
-        share = _affordable(parts, draws, goals, max_products - spent)
-        draws = [
-            _more(part, drawn, len(drawn) + math.ceil(share * (goal - len(drawn))))
-            for part, drawn, goal in zip(parts, draws, goals, strict=True)
-        ]
+        if all(goal < 1.25 * n for goal, n in zip(goals, have, strict=True)):
+            main = max(range(len(have)), key=lambda k: wanted[k] / have[k])
+            goals[main] = math.ceil(1.25 * have[main])
+        missing = [goal - n for goal, n in zip(goals, have, strict=True)]
+        cost = sum(part.price * count for part, count in zip(self._parts, missing, strict=True))
+        share = min(1.0, (self._budget - self.spent) / cost) * (1 + 1e-12)
+        counts = [math.floor(share * count) for count in missing]
+        for k, count in enumerate(counts):
+            self._draw(k, count)
+        return any(count > 0 for count in counts)
 
+    def _draw(self, k: int, more: int) -> None:
+        part, found = self._parts[k], [self.draws[k]]
+        first, last = len(self.draws[k]), len(self.draws[k]) + more
+        while first < last:
+            size = min(part.block, last - first)
+            found.append(part.draw(first, size))
+            first += size
+        self.draws[k] = torch.cat([drawn for drawn in found if len(drawn)])
+        self.spent += part.price * more
 
-def _more(part: Part, drawn: Tensor | None, goal: int) -> Tensor:
-    found = [] if drawn is None else [drawn]
-    count = 0 if drawn is None else len(drawn)
-    while count < goal:
-        size = min(part.block, goal - count)
-        found.append(part.draw(count, size))
-        count += size
-    return torch.cat(found)
-
-
-def _spent(parts: Sequence[Part], draws: Sequence[Tensor]) -> float:
-    return sum(part.price * len(drawn) for part, drawn in zip(parts, draws, strict=True))
+    def _sum(self, k: int) -> None:
+        exact = self._parts[k].exact
+        assert exact is not None
+        self.draws[k] = exact().expand(2, -1)
+        self.spent += self._parts[k].exact_price
 
 
 def _neyman(parts: Sequence[Part], draws: Sequence[Tensor], allowed: float) -> list[float]:
+    """Draws of each part that reach the ``allowed`` error at the least price."""
     deviations = [float(drawn.sum(1).std()) for drawn in draws]
+    if not allowed > 0:
+        return [math.inf if deviation else 0.0 for deviation in deviations]
     roots = [math.sqrt(part.price) for part in parts]
     scale = sum(s * c for s, c in zip(deviations, roots, strict=True))
-    if not allowed > 0:
-        return [math.inf] * len(parts)
     return [s / c * scale / allowed**2 for s, c in zip(deviations, roots, strict=True)]
 
 
-def _affordable(
-    parts: Sequence[Part], draws: Sequence[Tensor], goals: Sequence[int], budget: float
-) -> float:
-    """Share of the wanted draws that ``budget`` pays for."""
-    cost = sum(
-        part.price * (goal - len(drawn))
-        for part, drawn, goal in zip(parts, draws, goals, strict=True)
-    )
-    return min(1.0, budget / cost) if cost > 0 else 1.0
+def require_bounds(rtol: float, atol: float, max_products: float) -> None:
+    """Check what ends a run of draws.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    if not rtol >= 0 or not atol >= 0:
+        raise ValueError(f"rtol and atol must not be negative, got {rtol} and {atol}")
+    if max_products < 2:
+        raise ValueError(f"max_products must be at least 2, got {max_products}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,9 +10,8 @@ from torch import Tensor
 
 from landscape_fast import _native
 from landscape_fast.krylov.adapter import as_operator
+from landscape_fast.krylov.allocation import Estimated, Part, sum_until
 from landscape_fast.results import Trace
-
-PILOT_DRAWS = 16  # a standard error from fewer draws is too unsure to stop on
 
 
 def hutchinson(
@@ -58,70 +56,26 @@ def hutchinson(
         7.0
     """
     op = as_operator(op)
+    if block < 1:
+        raise ValueError(f"block must be at least 1, got {block}")
 
     def draw(first: int, count: int) -> Tensor:
         signs = torch.empty(count, op.shape[0], dtype=op.dtype, device=op.device)
         _native.signs_(signs, seed, first_row=first)
-        return _native.row_dots(signs, op(signs)).cpu()
+        return _native.row_dots(signs, op(signs)).cpu()[:, None]
 
-    return mean_until(
-        draw, rtol=rtol, atol=atol, block=block, max_products=max_products, samples=op.samples
+    drawn = sum_until(
+        [Part(draw, 1.0, block)],
+        rtol=rtol,
+        atol=atol,
+        max_products=max_products,
     )
-
-
-def mean_until(
-    draw: Callable[[int, int], Tensor],
-    *,
-    rtol: float,
-    atol: float,
-    block: int,
-    max_products: int,
-    samples: int,
-) -> Trace:
-    """Average independent unbiased draws until the standard error is small enough.
-
-    Args:
-        draw: ``draw(first, count)`` returns draws ``first .. first + count - 1``, (count,) float64,
-            at the price of one product each.
-        rtol: Standard error wanted, relative to the mean.
-        atol: Standard error wanted, absolute.
-        block: Draws asked for at once.
-        max_products: Bound on draws.
-        samples: Rows of data, for the result.
-    """
-    require_bounds(rtol, atol, max_products)
-    if block < 1:
-        raise ValueError(f"block must be at least 1, got {block}")
-    draws = torch.empty(0, dtype=torch.float64)
-    wanted = min(PILOT_DRAWS, max_products)
-    while True:
-        while len(draws) < wanted:
-            draws = torch.cat([draws, draw(len(draws), min(block, wanted - len(draws)))])
-        value, stderr = float(draws.mean()), float(draws.std()) / math.sqrt(len(draws))
-        allowed = max(rtol * abs(value), atol)
-        if stderr <= allowed or len(draws) >= max_products:
-            return Trace(
-                value=value,
-                stderr=stderr,
-                draws=draws,
-                converged=stderr <= allowed,
-                products=len(draws),
-                samples=samples,
-            )
-        # Few, large looks at the data: stopping at the first lucky look would bias the error down.
-        needed = len(draws) * (stderr / allowed) ** 2 if allowed > 0 else math.inf
-        wanted = int(
-            min(max_products, max(1.25 * len(draws), min(1.1 * needed, 4 * len(draws))) + 1)
-        )
-
-
-def require_bounds(rtol: float, atol: float, max_products: float) -> None:
-    """Check what ends a run of draws.
-
-    Raises:
-        ValueError: An argument is out of range.
-    """
-    if not rtol >= 0 or not atol >= 0:
-        raise ValueError(f"rtol and atol must not be negative, got {rtol} and {atol}")
-    if max_products < 2:
-        raise ValueError(f"max_products must be at least 2, got {max_products}")
+    found = Estimated(drawn.draws)
+    return Trace(
+        value=found.value,
+        stderr=math.sqrt(found.variance),
+        draws=drawn.draws[0][:, 0],
+        converged=drawn.converged,
+        products=len(drawn.draws[0]),
+        samples=op.samples,
+    )

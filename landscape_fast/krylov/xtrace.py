@@ -10,9 +10,9 @@ from torch import Tensor
 
 from landscape_fast import _native
 from landscape_fast.krylov.adapter import as_operator
+from landscape_fast.krylov.allocation import require_bounds
 from landscape_fast.krylov.hutchpp import exact_result, trace_result
 from landscape_fast.krylov.sketch import Sketch, trace_by_columns
-from landscape_fast.krylov.trace import require_bounds
 from landscape_fast.results import Trace
 
 FIRST = 8  # vectors of the first look

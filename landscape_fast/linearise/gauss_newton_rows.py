@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape_fast.linearise.batches import Batches
-from landscape_fast.linearise.capture import LossInputs
-from landscape_fast.linearise.capture_outputs import capture_pullback
 from landscape_fast.linearise.cuts import cut
-from landscape_fast.linearise.fusion import fuse
+from landscape_fast.linearise.dataset_loss import measured_loss
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
-from landscape_fast.linearise.program import Program
 from landscape_fast.linearise.samplewise.factors import grouped
 from landscape_fast.linearise.samplewise.network import SampledNetwork
-from landscape_fast.linearise.samplewise.pullback import with_free_slope
-from landscape_fast.linearise.second_derivative import twice_differentiable
-from landscape_fast.linearise.sharing import kind_of
-from landscape_fast.linearise.state import evaluation, unwrap
+from landscape_fast.linearise.state import evaluation, measurable
 
 
 class GaussNewtonRows:
@@ -60,11 +54,9 @@ class GaussNewtonRows:
         memory_budget: int | None,
         rtol_omitted: float,
     ) -> None:
-        self._model = unwrap(model)
+        self._model = measurable(model)
         self._objective = Objective(criterion, loss_fn)
         self.space = ParameterSpace(self._model, params)
-        self._inputs = LossInputs(self._model, self.space)
-        self._programs: dict[Hashable, Program] = {}
         with evaluation(self._model):
             batches = Batches(loader, device=self.space.device, memory_budget=memory_budget)
             if not batches.resident:
@@ -74,12 +66,9 @@ class GaussNewtonRows:
                 )
             self.samples = batches.samples
             self.loader = list(batches)
+            _, counts = measured_loss(self._model, self._objective, self.space, self.loader)
             self._network = SampledNetwork(self._model, self._objective, self.space, self.loader[0])
-            counts, values = 0.0, []
-            for batch in self.loader:
-                with torch.no_grad():
-                    counts += self._objective(self._model, batch)[1]
-                values.append(self._network.factors(batch).values.flatten(1).cpu())
+            values = [self._network.factors(batch).values.flatten(1).cpu() for batch in self.loader]
         if not counts > 0:
             raise ValueError(f"the loader holds no valid target: the loss divides by {counts}")
         self._scale = self._objective.normaliser(counts) ** -0.5
@@ -139,25 +128,15 @@ class GaussNewtonRows:
 
     def _gradients(self, one: Any, directions: Tensor, dim: int | None) -> Tensor:
         """``J^T s`` for cotangents (k, outputs) of a batch of one row: (k, n)."""
-        key = kind_of(one)
-        if key not in self._programs:
-            with torch.enable_grad(), twice_differentiable(self._model):
-                traced = capture_pullback(
-                    self._inputs, self._objective, one, len(self.space.tensors), None
-                )
-            traced = with_free_slope(fuse(traced, convolutions=True), len(self.space.tensors))
-            self._programs[key] = Program(traced, 1)
         shape = self._network.output_shape(one)
         order = grouped(shape, self._network.layout, 1, dim).reshape(-1).to(directions.device)
         cotangents = torch.empty_like(directions)
         cotangents[:, order] = directions * self._scale
-        inputs = self._inputs.gather(one)
-        slopes = cotangents.reshape(-1, *shape).to(inputs[0].dtype)
-        found = self._programs[key].tangents([torch.zeros_like(slopes[0]), *inputs], [slopes])
+        found = self._network.gradients(one, cotangents)
         out = torch.zeros(
-            len(slopes), self.space.size, dtype=self.space.dtype, device=slopes.device
+            len(cotangents), self.space.size, dtype=self.space.dtype, device=cotangents.device
         )
-        for part, gradient in zip(self.space.views(out), found[1:], strict=True):
+        for part, gradient in zip(self.space.views(out), found, strict=True):
             if gradient is not None:
                 part.copy_(gradient)
         return out

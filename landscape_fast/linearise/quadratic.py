@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ class TailProgram(Program):
 
     def outputs_and_loss(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Both with the autograd graph of the program's calls."""
-        values = _run(self, inputs, frozenset())
+        values = run(self, inputs)
         (end,) = self.outputs
         assert end is not None
         return [values[cut] for cut in self.cuts], values[end]
@@ -63,20 +63,44 @@ def quadratic_forms(program: Program, inputs: Sequence[Tensor], dots: Sequence[T
         (K,) float64.
     """
     values, adjoints = _adjoints(program, inputs, len(dots))
+    return curvature_terms(program, inputs, dots, values, adjoints)
+
+
+def curvature_terms(
+    program: Program,
+    inputs: Sequence[Tensor],
+    dots: Sequence[Tensor],
+    values: list[Any],
+    adjoints: dict[int, Tensor],
+) -> Tensor:
+    """Sum of ``<lambda_j, D^2 phi_j[u', u']>`` over the steps that have an adjoint: (K,) float64.
+
+    Args:
+        program: The program.
+        inputs: One value per placeholder.
+        dots: (K, *shape) for each of the leading ones.
+        values: Of every slot, without graph; emptied as they are used up.
+        adjoints: By slot; emptied likewise.
+    """
+    values = _detached(values)
     _, blocks = start(program, inputs, dots)
     total = torch.zeros(len(dots[0]), dtype=torch.float64, device=dots[0].device)
-    for step in program.steps:
-        if not step.pushed:
-            continue
-        args = [filled(item, values) for item in step.args]
-        directions = [tangent_of(item, blocks) for item in step.args]
-        if step.slot in adjoints and any(dot is not None for dot in directions):
-            term = _term(step, args, directions, values[step.slot], adjoints.pop(step.slot))
-            if term is not None:
-                total += term
-        blocks[step.slot] = push(step.target, args, step.kwargs, directions, values[step.slot])
-        for slot in step.dead:
-            values[slot] = blocks[slot] = None
+    with torch.no_grad():
+        for step in program.steps:
+            if not adjoints:
+                break
+            if not step.pushed:
+                continue
+            args = [filled(item, values) for item in step.args]
+            directions = [tangent_of(item, blocks) for item in step.args]
+            adjoint = adjoints.pop(step.slot, None)
+            if adjoint is not None and any(dot is not None for dot in directions):
+                term = _term(step, args, directions, values[step.slot], adjoint)
+                if term is not None:
+                    total += term
+            blocks[step.slot] = push(step.target, args, step.kwargs, directions, values[step.slot])
+            for slot in step.dead:
+                values[slot] = blocks[slot] = None
     return total
 
 
@@ -88,9 +112,16 @@ def _term(step: Step, args: list[Any], dots: list[Any], out: Any, adjoint: Tenso
     return term
 
 
-def _curved(step: Step) -> bool:
-    flat = step.target in LINEAR or step.target in STRAIGHT or step.target is operator.getitem
-    return step.pushed and not flat
+def curved_values(steps: Iterable[Step], values: Sequence[Any]) -> dict[int, Tensor]:
+    """Outputs, by slot, of those steps that bend and that a gradient reaches."""
+    found = {}
+    for step in steps:
+        flat = step.target in LINEAR or step.target in STRAIGHT or step.target is operator.getitem
+        out = values[step.slot]
+        main = out[0] if isinstance(out, tuple) else out
+        if step.pushed and not flat and isinstance(main, Tensor) and main.requires_grad:
+            found[step.slot] = main
+    return found
 
 
 def _adjoints(
@@ -100,23 +131,19 @@ def _adjoints(
     cuts = program.cuts if isinstance(program, TailProgram) else frozenset[int]()
     leaves = [value.detach().requires_grad_(not cuts) for value in inputs[:directions]]
     with torch.enable_grad():
-        values = _run(program, [*leaves, *inputs[directions:]], cuts)
+        values = run(program, [*leaves, *inputs[directions:]], cuts)
         (end,) = program.outputs
-        curved = {}
-        for step in program.steps:
-            out = values[step.slot]
-            main = out if isinstance(out, Tensor) else out[0] if isinstance(out, tuple) else None
-            counts = step.slot not in cuts and _curved(step)
-            if counts and main is not None and main.requires_grad:
-                curved[step.slot] = main
+        curved = curved_values((s for s in program.steps if s.slot not in cuts), values)
         if end is None or not curved:
-            return _detached(values), {}
+            return values, {}
         gradients = torch.autograd.grad(values[end], list(curved.values()), allow_unused=True)
     found = zip(curved, gradients, strict=True)
-    return _detached(values), {slot: g for slot, g in found if g is not None}
+    return values, {slot: g for slot, g in found if g is not None}
 
 
-def _run(program: Program, inputs: Sequence[Tensor], leaves: frozenset[int]) -> list[Any]:
+def run(
+    program: Program, inputs: Sequence[Tensor], leaves: frozenset[int] = frozenset()
+) -> list[Any]:
     """All values of a program, with gradients; those of ``leaves`` as if they were inputs."""
     values, _ = start(program, inputs, [])
     for step in program.steps:

@@ -23,9 +23,8 @@ from landscape_fast.linearise.capture import LossInputs
 from landscape_fast.linearise.engines import DIFFERENCES
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
-from landscape_fast.linearise.program import filled, push, start, tangent_of
 from landscape_fast.linearise.programs import Programs
-from landscape_fast.linearise.quadratic import TailProgram, _curved, _detached, _run, _term
+from landscape_fast.linearise.quadratic import TailProgram, curvature_terms, curved_values, run
 from landscape_fast.linearise.samplewise.factors import Tail
 from landscape_fast.linearise.samplewise.layouts import Layout
 from landscape_fast.linearise.second_derivative import (
@@ -137,7 +136,7 @@ def remainder_forms(
     count = len(dots)
     leaves = [value.detach().requires_grad_() for value in inputs[:count]]
     with torch.enable_grad():
-        values = _run(program, [*leaves, *inputs[count:]], frozenset())
+        values = run(program, [*leaves, *inputs[count:]])
         (end,) = program.outputs
         assert end is not None
         outputs = values[program.cut]
@@ -147,39 +146,12 @@ def remainder_forms(
             shape = [1] * slope.dim()
             shape[dim] = -1
             slope = slope * weights.to(slope).reshape(shape)
-        curved: dict[int, Tensor] = {}
-        for step in program.steps:
-            out = values[step.slot]
-            main = out if isinstance(out, Tensor) else out[0] if isinstance(out, tuple) else None
-            if _curved(step) and main is not None and main.requires_grad:
-                curved[step.slot] = main
-            if step.slot == program.cut:
-                break
-        total = torch.zeros(len(dots[0]), dtype=torch.float64, device=dots[0].device)
+        curved = curved_values((s for s in program.steps if s.slot <= program.cut), values)
         if not curved:
-            return total
+            return torch.zeros(len(dots[0]), dtype=torch.float64, device=dots[0].device)
         gradients = torch.autograd.grad(outputs, list(curved.values()), slope, allow_unused=True)
     adjoints = {slot: g for slot, g in zip(curved, gradients, strict=True) if g is not None}
-    values = _detached(values)
-    _, blocks = start(program, inputs, dots)
-    with torch.no_grad():
-        for step in program.steps:
-            if step.pushed:
-                args = [filled(item, values) for item in step.args]
-                directions = [tangent_of(item, blocks) for item in step.args]
-                if step.slot in adjoints and any(dot is not None for dot in directions):
-                    adjoint = adjoints.pop(step.slot)
-                    term = _term(step, args, directions, values[step.slot], adjoint)
-                    if term is not None:
-                        total += term
-                blocks[step.slot] = push(
-                    step.target, args, step.kwargs, directions, values[step.slot]
-                )
-            if step.slot == program.cut or not adjoints:
-                break
-            for slot in step.dead:
-                values[slot] = blocks[slot] = None
-    return total
+    return curvature_terms(program, inputs, dots, values, adjoints)
 
 
 def _along(layout: Layout, weights: Tensor) -> tuple[Tensor, int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from landscape_fast.krylov.trace import PILOT_DRAWS, require_bounds
+from landscape_fast.krylov.allocation import PILOT_DRAWS, require_bounds
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.params import Selection
 from landscape_fast.linearise.samplewise.dataset import GaussNewtonDiagonal
@@ -41,7 +41,7 @@ def diagonal(
     squared per-sample gradients, and the Hessian has the same one in every parameter in which the
     outputs are piecewise linear. In the others, sign vectors v estimate the diagonal of R = H - G
     as the mean of v times R v, entry by entry, with variance :math:`\sum_{j \ne i} R_{ij}^2` per
-    draw.
+    draw. Where unit vectors through R are fewer than the draws it would take, they give it exactly.
 
     Args:
         model: Any module; measured in evaluation mode and left untouched.
@@ -88,33 +88,62 @@ def diagonal(
         rtol_omitted=rtol_omitted,
         seed=seed,
     )
-    probes = Probes(model, known, gauss_newton, **loss, memory_budget=memory_budget)
-    sure, draws = known.values + known.correction, 0
-    values, stderr = sure, known.variance.sqrt()
-    converged = not probes.names
-    if probes.names:
-        mean, squares = torch.zeros_like(values), torch.zeros_like(values)
-        most = max(2, max_products // probes.price)
-        while not converged and draws < most:
-            wanted = min(BLOCK, most - draws)
-            for row in probes.entries(draws, wanted, seed):
-                draws += 1
-                change = row - mean  # Welford's update
-                mean += change / draws
-                squares += change * (row - mean)
-            values = sure + mean
-            stderr = (known.variance + squares / (max(1, draws - 1) * draws)).sqrt()
-            allowed = max(rtol * float(values.norm()), atol)
-            converged = draws >= min(PILOT_DRAWS, most) and float(stderr.norm()) <= allowed
+    names = known.open_names(gauss_newton)
+    found = _Found(known.values + known.correction, known.variance.sqrt(), True, 0)
+    if names:
+        probes = Probes(model, known, names, gauss_newton, **loss, memory_budget=memory_budget)
+        found = _estimated(known, probes, rtol, atol, seed, max_products)
     return Diagonal(
-        values=values,
-        stderr=stderr,
+        values=found.values,
+        stderr=found.stderr,
         names=known.space.names,
         shapes=tuple(tuple(shape) for shape in known.space.shapes),
-        exact=tuple(name for name in known.space.names if name not in set(probes.names)),
+        exact=tuple(name for name in known.space.names if name not in set(names)),
         omitted=known.omitted,
-        converged=converged,
-        products=draws * probes.price + math.ceil(known.cotangents / max(1, known.samples)),
+        converged=found.converged,
+        products=found.products + math.ceil(known.cotangents / max(1, known.samples)),
         samples=known.samples,
         note=known.note,
     )
+
+
+class _Found(NamedTuple):
+    """A diagonal, and what its open part took."""
+
+    values: Tensor
+    stderr: Tensor
+    converged: bool
+    products: int
+
+
+def _estimated(
+    known: GaussNewtonDiagonal,
+    probes: Probes,
+    rtol: float,
+    atol: float,
+    seed: int,
+    max_products: int,
+) -> _Found:
+    """Add sign vectors until the error allows, or unit vectors where these are fewer."""
+    sure, draws = known.values + known.correction, 0
+    mean, squares = torch.zeros_like(sure), torch.zeros_like(sure)
+    most = max(2, max_products // probes.price)
+    needed = float(PILOT_DRAWS)
+    while True:
+        spent = draws * probes.price
+        if probes.exact_price <= min(probes.price * (needed - draws), max_products - spent):
+            values = sure + probes.exact()
+            return _Found(values, known.variance.sqrt(), True, spent + probes.exact_price)
+        for row in probes.entries(draws, min(BLOCK, most - draws), seed):
+            draws += 1
+            change = row - mean  # Welford's update
+            mean += change / draws
+            squares += change * (row - mean)
+        values = sure + mean
+        stderr = (known.variance + squares / (max(1, draws - 1) * draws)).sqrt()
+        error, allowed = float(stderr.norm()), max(rtol * float(values.norm()), atol)
+        converged = draws >= min(PILOT_DRAWS, most) and error <= allowed
+        if converged or draws >= most:
+            return _Found(values, stderr, converged, draws * probes.price)
+        if draws >= PILOT_DRAWS:
+            needed = draws * (error / allowed) ** 2 if allowed > 0 else math.inf

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast import _native
-from landscape_fast.krylov.trace import mean_until, require_bounds
+from landscape_fast.krylov.allocation import Estimated, Part, require_bounds, sum_until
 from landscape_fast.linearise.gauss_newton import GGNOperator
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.operators import HessianOperator
@@ -94,24 +94,18 @@ def frobenius_norm(
         signs = torch.empty(count, op.shape[0], dtype=op.dtype, device=op.device)
         _native.signs_(signs, seed, first_row=first)
         products = op(signs)
-        return _native.row_dots(products, products).cpu()
+        return _native.row_dots(products, products).cpu()[:, None]
 
     # The relative error of a root is half of that of its square.
-    square = mean_until(
-        draw,
-        rtol=2 * rtol,
-        atol=0.0,
-        block=BLOCK,
-        max_products=max_products,
-        samples=op.samples,
-    )
+    drawn = sum_until([Part(draw, 1.0, BLOCK)], rtol=2 * rtol, atol=0.0, max_products=max_products)
+    square = Estimated(drawn.draws)
     value = math.sqrt(square.value)
     return Norm(
         value=value,
-        stderr=square.stderr / (2 * value) if value > 0 else 0.0,
-        draws=square.draws,
-        converged=square.converged,
-        products=square.products,
+        stderr=math.sqrt(square.variance) / (2 * value) if value > 0 else 0.0,
+        draws=drawn.draws[0][:, 0],
+        converged=drawn.converged,
+        products=len(drawn.draws[0]),
         samples=op.samples,
         precision=op.precision,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
 
 from landscape_fast.krylov.allocation import Part
+from landscape_fast.linearise.engines import attempted
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.rules.precision import Precision
 from landscape_fast.linearise.samplewise.dataset import GaussNewtonDiagonal
@@ -18,7 +21,8 @@ class OpenPart:
     """Draws of tr(H - G) where G is known, else of the whole matrix.
 
     Rows are chosen by slope where they lie in memory and only the trace is wanted. Where a tracer
-    stops, and for single parameters, sign vectors go through whole matrices.
+    stops, and for single parameters, sign vectors go through whole matrices; where unit vectors are
+    fewer than the draws it would take, these.
 
     Args:
         model: The module.
@@ -47,31 +51,45 @@ class OpenPart:
         precision: Precision,
         seed: int,
     ) -> None:
-        names = known.space.names
-        settled = () if known.note else names if gauss_newton else known.exact
-        self.names = tuple(name for name in names if name not in set(settled))
+        self.names = known.open_names(gauss_newton)
         self.parts: list[Part] = []
         self.precision: str | None = None
         if not self.names:
             return
+
+        @cache
+        def probes() -> Probes:
+            return Probes(
+                model,
+                known,
+                self.names,
+                gauss_newton,
+                **loss,
+                memory_budget=memory_budget,
+                precision=precision,
+            )
+
+        def exact() -> Tensor:
+            entries = probes().exact()
+            return known.by_parameter(entries) if per_layer else entries.sum()[None]
+
+        def draw(first: int, count: int) -> Tensor:
+            if per_layer:
+                return known.by_parameter(probes().entries(first, count, seed))
+            return probes().forms(first, count, seed)[:, None]
+
         rows = None
         if known.table is not None and not per_layer and not known.note:
             rows = _row_probes(model, known, self.names, loss, precision)
         if rows is not None:
-            self.parts.append(Part(lambda first, count: rows.draw(first, count, seed), rows.price))
-            self.precision = rows.precision
-            return
-        probes = Probes(
-            model, known, gauss_newton, **loss, memory_budget=memory_budget, precision=precision
-        )
-
-        def draw(first: int, count: int) -> Tensor:
-            if per_layer:
-                return known.by_parameter(probes.entries(first, count, seed))
-            return probes.forms(first, count, seed)[:, None]
-
-        self.parts.append(Part(draw, probes.price))
-        self.precision = probes.precision
+            terms, self.precision = 2, rows.precision
+            whole = Part(lambda first, count: rows.draw(first, count, seed), rows.price)
+        else:
+            terms, self.precision = probes().price, probes().precision
+            whole = Part(draw, terms)
+        sizes = dict(zip(known.space.names, known.space.shapes, strict=True))
+        size = sum(sizes[name].numel() for name in self.names)
+        self.parts.append(replace(whole, exact=exact, exact_price=terms * size))
 
 
 def _row_probes(
@@ -81,18 +99,22 @@ def _row_probes(
     loss: dict[str, Any],
     precision: Precision,
 ) -> RowProbes | None:
-    assert known.table is not None
-    try:
-        return RowProbes(
-            model,
-            Objective(**loss),
-            names,
-            known.table,
-            known.layout,
-            known.normaliser,
-            precision=precision,
+    found: list[RowProbes] = []
+
+    def build() -> None:
+        assert known.table is not None
+        found.append(
+            RowProbes(
+                model,
+                Objective(**loss),
+                names,
+                known.table,
+                known.layout,
+                known.normaliser,
+                precision=precision,
+            )
         )
-    except Exception:
-        # A tracer may stop at anything a model does. Products with whole matrices need none of its
-        # limits, and raise themselves what is the caller's to mend.
-        return None
+
+    # Products with whole matrices need none of a tracer's limits where it stops.
+    attempted(build)
+    return found[0] if found else None

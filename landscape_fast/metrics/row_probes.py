@@ -15,7 +15,7 @@ from landscape_fast.linearise.rules.precision import Precision, products_in
 from landscape_fast.linearise.samplewise.layouts import Layout
 from landscape_fast.linearise.samplewise.sampling import systematic
 from landscape_fast.linearise.samplewise.table import Table
-from landscape_fast.linearise.state import evaluation, unwrap
+from landscape_fast.linearise.state import evaluation, measurable
 
 ROWS = 16  # of one draw
 VECTORS = 4  # of one draw: they share the adjoints of its rows
@@ -56,7 +56,7 @@ class RowProbes:
         *,
         precision: Precision,
     ) -> None:
-        self._model = unwrap(model)
+        self._model = measurable(model)
         self._table = table
         self._normaliser = normaliser
         self._precision = precision

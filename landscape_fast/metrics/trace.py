@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape_fast.krylov.allocation import Estimated, Part, sum_until
-from landscape_fast.krylov.trace import require_bounds
+from landscape_fast.krylov.allocation import Drawn, Estimated, Part, require_bounds, sum_until
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.params import ParameterSpace, Selection
 from landscape_fast.linearise.rules.precision import Precision, check_precision
 from landscape_fast.linearise.samplewise.dataset import GaussNewtonDiagonal
-from landscape_fast.linearise.state import unwrap
+from landscape_fast.linearise.state import measurable
 from landscape_fast.metrics.open_part import OpenPart
 from landscape_fast.results import Trace
 
@@ -103,7 +102,7 @@ def trace(
         (5.0, 0.0, ('weight',))
     """
     require_bounds(rtol, atol, max_products)
-    own = ParameterSpace(unwrap(model), params)
+    own = ParameterSpace(measurable(model), params)
     check_precision(precision, own.dtype, own.device)
     loss: dict[str, Any] = {"criterion": criterion, "loss_fn": loss_fn}
     known = GaussNewtonDiagonal(
@@ -124,23 +123,24 @@ def trace(
     )
     parts = [*parts, *open_part.parts]
     sure = float(base.sum()) + sum(float(drawn.sum(1).mean()) for drawn in fixed)
-    draws: list[Tensor] = []
-    converged = True
+    drawn = Drawn([], converged=True, spent=0.0)
     if parts:
-        draws, converged = sum_until(parts, sure, rtol=rtol, atol=atol, max_products=max_products)
-    probed = draws[-1] if open_part.parts else None
-    estimated = Estimated([*fixed, *draws])
+        drawn = sum_until(parts, sure, rtol=rtol, atol=atol, max_products=max_products)
+    probed = drawn.draws[-1] if open_part.parts else None
+    estimated = Estimated([*fixed, *drawn.draws])
     value = float(base.sum()) + estimated.value
     rest = Estimated([] if probed is None else [probed])
     stderr = math.sqrt(estimated.variance)
     split = known.note is None and not gauss_newton
-    counted = 0.0 if probed is None else len(probed) * open_part.parts[0].price
+    # Draws of the Gauss-Newton part are counted as cotangents.
+    in_rest = parts[0].price * len(drawn.draws[0]) if known.sampled else 0.0
     return Trace(
         value=value,
         stderr=stderr,
         draws=value + estimated.dearest(),
-        converged=converged and stderr <= max(max(rtol, rtol_omitted) * abs(value), atol),
-        products=math.ceil(counted) + math.ceil(known.cotangents / max(1, known.samples)),
+        converged=drawn.converged and stderr <= max(max(rtol, rtol_omitted) * abs(value), atol),
+        products=math.ceil(drawn.spent - in_rest)
+        + math.ceil(known.cotangents / max(1, known.samples)),
         samples=known.samples,
         freedom=estimated.freedom,
         precision=open_part.precision or str(own.dtype).removeprefix("torch."),

@@ -72,7 +72,8 @@ def test_types_names_and_defaults_are_pyhessians():
     assert [type(v) for v in values] == [float, float]
     assert [v.shape for v in vectors[1]] == [p.shape for p in comp.params]
     assert sum(float(v.square().sum()) for v in vectors[1]) == pytest.approx(1)
-    assert isinstance(comp.trace()[0], float)
+    with pytest.warns(RuntimeWarning, match="trace did not reach tol"):
+        assert isinstance(comp.trace()[0], float)
     nodes, weights = comp.density(iter=5, n_v=2)
     assert [len(nodes), len(nodes[0]), type(weights[1][4])] == [2, 5, float]
     assert (comp.device, comp.full_dataset) == ("cpu", False)
@@ -121,7 +122,7 @@ def test_a_shuffling_loader_is_one_data_set_for_every_answer():
 
     comp = hessian(mlp(), CROSS_ENTROPY, dataloader=Shuffling(), cuda=False)
     assert comp.eigenvalues()[0] == comp.eigenvalues()[0]
-    assert comp.trace() == comp.trace()
+    assert comp.trace(maxIter=1000) == comp.trace(maxIter=1000)
 
 
 def test_what_is_not_reached_is_said():

@@ -27,8 +27,9 @@ def test_draws_go_where_the_spread_is_large_and_the_price_is_low():
         Part(gaussian(50.0, 2.0, 2), price=1.0),
         Part(gaussian(50.0, 8.0, 3), price=16.0),
     ]
-    draws, converged = sum_until(parts, 100.0, rtol=0.003, atol=0.0, max_products=1e6)
-    assert converged
+    drawn = sum_until(parts, 100.0, rtol=0.003, atol=0.0, max_products=1e6)
+    draws = drawn.draws
+    assert drawn.converged
     found = Estimated(draws)
     assert math.sqrt(found.variance) <= 0.003 * (100 + found.value)
     assert abs(found.value - 150) < 4 * math.sqrt(found.variance)
@@ -39,9 +40,10 @@ def test_draws_go_where_the_spread_is_large_and_the_price_is_low():
 
 def test_the_budget_ends_the_run_and_an_error_of_zero_is_never_reached():
     part = Part(gaussian(1.0, 1.0, 1), price=0.5)
-    draws, converged = sum_until([part], rtol=0.0, atol=0.0, max_products=100)
-    assert not converged
-    assert len(draws[0]) == 200
+    drawn = sum_until([part], rtol=0.0, atol=0.0, max_products=100)
+    assert not drawn.converged
+    assert len(drawn.draws[0]) == 200
+    assert drawn.spent == 100
 
 
 def test_degrees_of_freedom_are_satterthwaites():
@@ -57,8 +59,45 @@ def test_degrees_of_freedom_are_satterthwaites():
 
 
 def test_columns_keep_their_own_errors():
-    draws, _ = sum_until([Part(gaussian(3.0, 1.0, 4), 1.0)], rtol=0.02, atol=0, max_products=1e5)
-    found = Estimated(draws)
+    drawn = sum_until([Part(gaussian(3.0, 1.0, 4), 1.0)], rtol=0.02, atol=0, max_products=1e5)
+    found = Estimated(drawn.draws)
     assert float(found.means.sum()) == pytest.approx(found.value)
     assert (found.variances > 0).all()
     assert found.dearest().sum().abs() < 1e-9
+
+
+@pytest.mark.parametrize("most", [2, 7, 10])
+def test_a_small_budget_bounds_the_pilot_too(most):
+    drawn = sum_until([Part(gaussian(1.0, 1.0, 1), 1.0)], rtol=0.0, atol=0.0, max_products=most)
+    assert len(drawn.draws[0]) == drawn.spent == most
+
+
+def with_sum(price, exact_price, mean=5.0):
+    exact = torch.tensor([mean, 0.0], dtype=torch.float64)
+    return Part(gaussian(mean, 2.0, 6), price, exact=lambda: exact, exact_price=exact_price)
+
+
+def test_a_part_is_summed_at_once_where_that_costs_no_more_than_the_pilot():
+    drawn = sum_until([with_sum(1.0, 16.0)], rtol=0.1, atol=0.0, max_products=1000)
+    assert drawn.spent == 16
+    assert drawn.converged
+    assert (Estimated(drawn.draws).value, Estimated(drawn.draws).variance) == (5.0, 0.0)
+
+
+def test_a_part_is_summed_after_the_pilot_where_the_draws_it_lacks_would_cost_more():
+    parts = [with_sum(1.0, 60.0), Part(gaussian(9.0, 1.0, 7), 1.0)]
+    dear = sum_until(parts, rtol=0.003, atol=0.0, max_products=10_000)
+    assert (dear.draws[0] == torch.tensor([5.0, 0.0])).all()
+    assert dear.converged
+    assert Estimated(dear.draws).variance > 0
+    assert dear.spent == 16 + 60 + len(dear.draws[1])
+    cheap = sum_until(parts, rtol=0.05, atol=0.0, max_products=10_000)
+    assert len(cheap.draws[0]) >= 16
+
+
+def test_nothing_is_summed_beyond_the_budget():
+    drawn = sum_until([with_sum(1.0, 60.0)], rtol=0.0, atol=0.0, max_products=59)
+    assert not drawn.converged
+    assert len(drawn.draws[0]) == 59
+    drawn = sum_until([with_sum(1.0, 60.0)], rtol=0.0, atol=0.0, max_products=100)
+    assert drawn.converged

@@ -7,7 +7,8 @@ import torch
 from oracles import symmetric_matrix
 
 from landscape_fast.krylov.operator import DenseOperator
-from landscape_fast.krylov.trace import hutchinson, mean_until
+from landscape_fast.krylov.trace import hutchinson
+from landscape_fast.results import Trace
 
 VALUES = torch.cat([torch.tensor([20.0, 10.0]), torch.linspace(-1, 1, 58)])
 
@@ -73,12 +74,12 @@ def test_atol_ends_the_run_where_the_trace_is_zero():
 
 def test_the_interval_is_students():
     draws = torch.tensor([1.0, 2.0, 3.0, 6.0], dtype=torch.float64)
-    result = mean_until(
-        lambda first, count: draws[first : first + count],
-        rtol=1.0,
-        atol=0.0,
-        block=4,
-        max_products=4,
+    result = Trace(
+        value=3.0,
+        stderr=float(draws.std()) / 2,
+        draws=draws,
+        converged=True,
+        products=4,
         samples=0,
     )
     half = 3.182446 * float(draws.std()) / 2

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from oracles import (
 from trace_problems import fitted, problem
 
 from landscape_fast import NotConverged, diagonal
+from landscape_fast.metrics.probes import Probes
 
 
 def test_a_piecewise_linear_network_has_its_exact_diagonal_by_name():
@@ -31,7 +34,8 @@ def test_a_piecewise_linear_network_has_its_exact_diagonal_by_name():
     assert torch.equal(torch.cat([part.reshape(-1) for part in named.values()]), result.values)
 
 
-def test_entries_of_a_smooth_network_lie_within_their_errors():
+def test_entries_of_a_smooth_network_lie_within_their_errors(monkeypatch):
+    monkeypatch.setattr(Probes, "exact_price", math.inf)  # as of a large network
     model, loader, exact, gauss = problem()
     exact, gauss = exact.diagonal(), gauss.diagonal()
     result = diagonal(model, loader, rtol=0.02, max_products=4000, rtol_omitted=0)
@@ -42,6 +46,16 @@ def test_entries_of_a_smooth_network_lie_within_their_errors():
     assert float((error < 2).double().mean()) > 0.85
     assert float((result.values - exact).norm() / exact.norm()) < 0.04
     assert float((gauss - exact).norm() / exact.norm()) > 0.2
+
+
+@pytest.mark.parametrize("rtol", [0.0, 0.001])
+def test_a_smooth_network_of_few_parameters_is_exact_where_draws_would_cost_more(rtol):
+    model, loader, exact, _ = problem()
+    result = diagonal(model, loader, rtol=rtol, rtol_omitted=0)
+    assert_relative(result.values, exact.diagonal(), 1e-12)
+    assert not result.stderr.any()
+    assert result.converged
+    assert not diagonal(model, loader, rtol=rtol, rtol_omitted=0, max_products=60).converged
 
 
 def test_the_gauss_newton_diagonal_alone():

@@ -16,6 +16,7 @@ from torch import nn
 from trace_problems import fitted, problem
 
 from landscape_fast import trace
+from landscape_fast.krylov import allocation
 from landscape_fast.linearise.second_derivative import twice_differentiable
 
 
@@ -36,7 +37,8 @@ def test_a_piecewise_linear_network_needs_no_probes(per_layer):
 
 
 @pytest.mark.parametrize("per_layer", [False, True])
-def test_only_the_curvature_of_the_outputs_is_estimated(per_layer):
+def test_only_the_curvature_of_the_outputs_is_estimated(per_layer, monkeypatch):
+    monkeypatch.setattr(allocation._Run, "summed", lambda *_: False)  # as of a large network
     model, loader, exact, gauss = problem()
     result = trace(model, loader, rtol=0.02, seed=3, max_products=20_000, per_layer=per_layer)
     low, high = result.interval(0.999)
@@ -50,6 +52,22 @@ def test_only_the_curvature_of_the_outputs_is_estimated(per_layer):
         parts = exact.diagonal().split([p.numel() for p in model.parameters()])
         for part, value, error in zip(parts, result.layer_values, result.layer_stderr, strict=True):
             assert abs(float(part.sum() - value)) <= 4 * float(error) + 1e-6
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
+@pytest.mark.parametrize("rtol", [0.0, 0.001])
+def test_a_smooth_network_of_few_parameters_is_summed_where_draws_would_cost_more(rtol, per_layer):
+    model, loader, exact, gauss = problem()
+    result = trace(model, loader, rtol=rtol, rtol_omitted=0, per_layer=per_layer)
+    assert result.value == pytest.approx(float(exact.trace()), rel=1e-12)
+    assert result.remainder == pytest.approx(float((exact - gauss).trace()), rel=1e-10)
+    assert (result.stderr, result.remainder_stderr, result.converged) == (0.0, 0.0, True)
+    parts = exact.diagonal().split([p.numel() for p in model.parameters()])
+    wanted = [float(part.sum()) for part in parts] if per_layer else []
+    assert list(result.per_layer.values()) == pytest.approx(wanted, rel=1e-10)
+    scarce = trace(model, loader, rtol=rtol, rtol_omitted=0, max_products=60)
+    assert not scarce.converged
+    assert scarce.stderr > 0
 
 
 def test_the_gauss_newton_trace_has_no_error_in_any_network():

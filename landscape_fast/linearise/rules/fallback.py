@@ -16,7 +16,7 @@ def forward_mode(
     """Tangents of ``operation(*args)`` by ``torch.func.jvp`` under ``vmap``: slower, general.
 
     Raises:
-        NotImplementedError: By torch, where an operation has no forward-mode derivative.
+        RuntimeError: By torch, where an operation has no forward-mode derivative.
     """
     leaves, structure = tree_flatten(list(args))
     flat_dots = tree_flatten(list(dots), is_leaf=lambda item: item is None)[0]

@@ -12,15 +12,16 @@ from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.engines import attempted
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
-from landscape_fast.linearise.samplewise.diagonal import POOL_BYTES, Directions, Pass
+from landscape_fast.linearise.samplewise.diagonal import Directions, Pass, add_tables
 from landscape_fast.linearise.samplewise.layouts import PLAIN
 from landscape_fast.linearise.samplewise.network import SampledNetwork
 from landscape_fast.linearise.samplewise.sampling import largest, split, systematic
 from landscape_fast.linearise.samplewise.table import Table, tables
 from landscape_fast.linearise.second_derivative import twice_differentiable
-from landscape_fast.linearise.state import evaluation, unwrap
+from landscape_fast.linearise.state import evaluation, measurable
 from landscape_fast.linearise.structure import rows
 
+POOL_BYTES = 2**28  # of batches whose rows are sorted together, where they are read anew
 GROUP = 8  # draws of one pass
 DRAWN = 4  # cotangents of each row of such a pass, at most
 CHECKED = 4  # rows that one way of computing is held to another with, in float64
@@ -84,7 +85,7 @@ class GaussNewtonDiagonal:
     ) -> None:
         if not 0 <= rtol_omitted < 1:
             raise ValueError(f"rtol_omitted must be at least 0 and below 1, got {rtol_omitted}")
-        self._model = unwrap(model)
+        self._model = measurable(model)
         self._objective = Objective(criterion, loss_fn)
         self._seed = seed
         self.space = ParameterSpace(self._model, params)
@@ -126,9 +127,10 @@ class GaussNewtonDiagonal:
             self.table = kinds[0]
             self._take(Directions(network, self.table), total, share, rtol)
         else:
-            self._take_tables(
-                network, kinds or tables(batches, POOL_BYTES), min(share, UNSEEN), total
-            )
+            found = kinds or tables(batches, POOL_BYTES)
+            summed = add_tables(network, found, min(share, UNSEEN), total)
+            self.omitted = self.unseen = summed.omitted
+            self.cotangents += summed.cotangents
         self._add_values(total)
         if not torch.isfinite(self.values).all():
             raise FloatingPointError("the squares are not finite")
@@ -145,7 +147,7 @@ class GaussNewtonDiagonal:
                 taken = sizes > 0  # drawing is not less work
         # Draws need no program but that of their own passes, and the certain rows share it.
         self._size = Pass(self.group, DRAWN) if self.sampled else directions.whole_pass()
-        self._sum(directions, taken, total, self._size)
+        self.cotangents += directions.add_taken(taken, total, self._size)
         whole = float(sizes.sum())
         left = sizes.masked_fill(taken, 0).flatten()
         self.omitted = float(left.sum()) / whole if whole > 0 else 0.0
@@ -170,28 +172,10 @@ class GaussNewtonDiagonal:
         self.variance = squares / ((CORRECTIONS - 1) * CORRECTIONS)
         self.corrections = torch.stack(corrections)
 
-    def _take_tables(
-        self,
-        network: SampledNetwork,
-        found: Iterable[Table],
-        share: float,
-        total: list[Tensor],
-    ) -> None:
-        """Rows that come and go: what is left out is stated."""
-        whole = left = 0.0
-        for table in found:
-            directions = Directions(network, table)
-            sizes = directions.curvature.abs()
-            taken = largest(sizes, share)
-            whole, left = whole + float(sizes.sum()), left + float(sizes[~taken].sum())
-            self._sum(directions, taken, total, directions.whole_pass())
-        self.omitted = self.unseen = left / whole if whole > 0 else 0.0
-
-    def _sum(self, directions: Directions, taken: Tensor, total: list[Tensor], size: Pass) -> None:
-        places = taken.flatten().nonzero()[:, 0]
-        if len(places):
-            directions.add(places, None, total, size)
-        self.cotangents += len(places)
+    def open_names(self, gauss_newton: bool) -> tuple[str, ...]:
+        """Parameters whose diagonal, of the Hessian or of G, this one is not."""
+        settled = () if self.note else self.space.names if gauss_newton else self.exact
+        return tuple(name for name in self.space.names if name not in set(settled))
 
     def rest(self, index: int, seed: int) -> Tensor:
         """An unbiased estimate (n,) of what ``values`` lacks, from draws of group ``index``.

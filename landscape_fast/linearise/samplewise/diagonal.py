@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.samplewise.factors import Factors, grouped
 from landscape_fast.linearise.samplewise.network import SampledNetwork
 from landscape_fast.linearise.samplewise.sampling import largest
-from landscape_fast.linearise.samplewise.table import Table, tables
+from landscape_fast.linearise.samplewise.table import Table
 
-OMITTED = 1e-7  # share of the output curvature that may be left out
-POOL_BYTES = 2**28  # of batches whose rows are sorted together, where they are read anew
 PASS_ELEMENTS = 2**19  # of the largest value of one cotangent of all rows of a pass
 WIDEST_ELEMENTS = 2**22  # of the largest block of cotangents
 FEWEST_ROWS = 8  # of a pass
 
 
 @dataclass(frozen=True, slots=True)
-class SummedDiagonal:
-    """Diagonal of the Gauss-Newton matrix of the summed loss, and what it took."""
+class Summed:
+    """What a sum over directions took."""
 
-    parts: list[Tensor]  # per parameter, in its shape, float64
     omitted: float  # share of the trace of the output curvature that was left out
     cotangents: int  # rows of S^T J that were formed, over all samples
 
@@ -63,6 +58,13 @@ class Directions:
         per_row = self._network.row_elements(self._table.batches[0])
         rows = min(max(FEWEST_ROWS, PASS_ELEMENTS // per_row), self._table.rows)
         return Pass(rows, max(1, WIDEST_ELEMENTS // (rows * per_row)))
+
+    def add_taken(self, taken: Tensor, into: Sequence[Tensor], size: Pass) -> int:
+        """Add the squares of directions chosen by a mask like ``curvature``; their number."""
+        places = taken.flatten().nonzero()[:, 0]
+        if len(places):
+            self.add(places, None, into, size)
+        return len(places)
 
     def add(
         self, places: Tensor, weights: Tensor | None, into: Sequence[Tensor], size: Pass
@@ -145,33 +147,23 @@ class Directions:
         return grouped(shape, self._network.layout, rows, self._factors.dim).reshape(-1)
 
 
-def summed_diagonal(
-    network: SampledNetwork,
-    space: ParameterSpace,
-    batches: Iterable[Any],
-    rtol_omitted: float = OMITTED,
-    *,
-    pooled: bool = True,
-) -> SummedDiagonal:
-    """Sum over samples and columns s of their output curvature of ``(J^T s)^2``.
+def add_tables(
+    network: SampledNetwork, found: Iterable[Table], share: float, into: Sequence[Tensor]
+) -> Summed:
+    """Add ``(J^T s)^2`` of all rows of tables that come and go, and state what was left out.
 
     Args:
         network: Gives per-sample gradients.
-        space: Its parameters.
-        batches: The data, read once.
-        rtol_omitted: Directions of the output curvature whose eigenvalues sum to at most this
-            share of its trace are left out, the smallest first.
-        pooled: Whether batches may be held together, to sort rows across them.
+        found: The rows, each table read once.
+        share: Directions of the output curvature whose eigenvalues sum to at most this share of
+            the trace of a table's are left out, the smallest first.
+        into: By parameter, in its shape, float64.
     """
-    total = [torch.zeros(shape, dtype=torch.float64, device=space.device) for shape in space.shapes]
     whole, omitted, cotangents = 0.0, 0.0, 0
-    for table in tables(batches, POOL_BYTES if pooled else 0):
+    for table in found:
         directions = Directions(network, table)
         sizes = directions.curvature.abs()
-        kept = largest(sizes, rtol_omitted)
-        whole, omitted = whole + float(sizes.sum()), omitted + float(sizes[~kept].sum())
-        cotangents += int(kept.sum())
-        if kept.any():
-            places = kept.flatten().nonzero()[:, 0]
-            directions.add(places, None, total, directions.whole_pass())
-    return SummedDiagonal(total, omitted / whole if whole > 0 else 0.0, cotangents)
+        taken = largest(sizes, share)
+        whole, omitted = whole + float(sizes.sum()), omitted + float(sizes[~taken].sum())
+        cotangents += directions.add_taken(taken, into, directions.whole_pass())
+    return Summed(omitted / whole if whole > 0 else 0.0, cotangents)

@@ -170,6 +170,19 @@ class SampledNetwork:
         wanted: Sequence[int],
         dtype: torch.dtype | None,
     ) -> None:
+        found = self._gradients(row, block, wanted, dtype)
+        for index, gradients in zip(wanted, found, strict=True):
+            if gradients is not None:
+                into[index].add_(gradients.square().sum(0, dtype=torch.float64))
+
+    def gradients(self, row: Any, block: Tensor) -> list[Tensor | None]:
+        """``J^T s`` by parameter, (K, *shape), for cotangents (K, ...) of one row; None is zero."""
+        with torch.no_grad():
+            return self._gradients(row, block, range(self._count), self._dtype)
+
+    def _gradients(
+        self, row: Any, block: Tensor, wanted: Sequence[int], dtype: torch.dtype | None
+    ) -> list[Tensor | None]:
         key = (kind_of(row), dtype, tuple(wanted))
         if key not in self._single:
             traced = self._traced(row, dtype, gradients=True, wanted=wanted)
@@ -178,10 +191,7 @@ class SampledNetwork:
         program, shape = self._single[key]
         inputs = self._inputs.gather(row, dtype)
         block = block.reshape(len(block), *shape).to(inputs[0].dtype)
-        found = program.tangents([torch.zeros_like(block[0]), *inputs], [block])
-        for index, gradients in zip(wanted, found, strict=True):
-            if gradients is not None:
-                into[index].add_(gradients.square().sum(0, dtype=torch.float64))
+        return program.tangents([torch.zeros_like(block[0]), *inputs], [block])
 
     def _traced(
         self,

@@ -11,8 +11,9 @@ from torch import nn
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.samplewise import diagonal, factors, norms
-from landscape_fast.linearise.samplewise.diagonal import summed_diagonal
+from landscape_fast.linearise.samplewise.diagonal import add_tables
 from landscape_fast.linearise.samplewise.network import SampledNetwork
+from landscape_fast.linearise.samplewise.table import tables
 from landscape_fast.linearise.second_derivative import twice_differentiable
 from landscape_fast.linearise.state import evaluation
 
@@ -24,8 +25,9 @@ def measured(model, batches, share=0.0, **loss):
     with evaluation(model):
         space = ParameterSpace(model)
         network = SampledNetwork(model, Objective(**loss), space, batches[0])
-        found = summed_diagonal(network, space, batches, share)
-    return torch.cat([part.reshape(-1) for part in found.parts]), network, found
+        parts = [torch.zeros(shape, dtype=torch.float64) for shape in space.shapes]
+        found = add_tables(network, tables(batches, 2**28), share, parts)
+    return torch.cat([part.reshape(-1) for part in parts]), network, found
 
 
 @pytest.mark.parametrize("name", LADDER)

@@ -10,8 +10,9 @@ from torch import nn
 
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
-from landscape_fast.linearise.samplewise.diagonal import summed_diagonal
+from landscape_fast.linearise.samplewise.diagonal import add_tables
 from landscape_fast.linearise.samplewise.network import SampledNetwork
+from landscape_fast.linearise.samplewise.table import tables
 from landscape_fast.linearise.state import evaluation
 
 
@@ -56,13 +57,14 @@ def test_parameters_called_exact_have_one_diagonal_in_both_matrices_and_no_other
     with evaluation(model):
         space = ParameterSpace(model)
         network = SampledNetwork(model, Objective(), space, batch)
-        found = summed_diagonal(network, space, [batch], 0.0)
+        parts = [torch.zeros(shape, dtype=torch.float64) for shape in space.shapes]
+        add_tables(network, tables([batch], 0), 0.0, parts)
     exact = {space.names[index] for index in network.exact}
     assert exact == (set(space.names) if wanted == "all" else wanted)
     hessian = dense_hessian(model, lambda m: F.cross_entropy(m(batch[0]), y, reduction="sum"))
     for name, part, diagonal in zip(
         space.names,
-        found.parts,
+        parts,
         hessian.diagonal().split([p.numel() for p in space.tensors]),
         strict=True,
     ):
