@@ -4,7 +4,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from landscape_fast.training.models import build_model, resnet18, small_cnn
+from landscape_fast.linearise.operators import HessianOperator
+from landscape_fast.training.models import (
+    build_model,
+    mlp,
+    resnet18,
+    resnet34,
+    resnet50,
+    small_cnn,
+    vgg11,
+    vgg11_bn,
+    vit,
+)
+
+OF_IMAGES = ("mlp", "resnet18", "resnet34", "resnet50", "small_cnn", "vgg11", "vgg11_bn", "vit")
 
 
 def parameters(model: nn.Module) -> int:
@@ -14,6 +27,103 @@ def parameters(model: nn.Module) -> int:
 @pytest.mark.parametrize("k", [1, 2, 3, 16, 64])
 def test_resnet18_has_the_published_number_of_parameters(k):
     assert parameters(resnet18(width=k)) == 2724 * k**2 + 257 * k + 10
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("make", "square", "linear"),
+    [
+        # 9 of 3x3 convolutions, 1 of shortcuts; stage s has 4**s times the square of the first.
+        # Rows: blocks within the stages; their first convolutions; shortcuts.
+        (
+            resnet34,
+            9 * (6 + 7 * 4 + 11 * 16 + 5 * 64) + 9 * (2 + 8 + 32) + (2 + 8 + 32),
+            # stem 27, BatchNorm 2 for every channel of 33 layers and 3 shortcuts, classifier 80
+            27 + 2 * (1 + 6 + 8 * 2 + 12 * 4 + 6 * 8 + 2 + 4 + 8) + 80,
+        ),
+        # Per stage of d blocks from i channels to 4 w: 1x1 i w, 3x3 9 w**2, 1x1 4 w**2, shortcut
+        # 4 i w; the others 4 w**2, 9 w**2, 4 w**2.
+        (
+            resnet50,
+            sum(
+                (5 * i * w + 13 * w**2) + (d - 1) * 17 * w**2
+                for d, i, w in [(3, 1, 1), (4, 4, 2), (6, 8, 4), (3, 16, 8)]
+            ),
+            27 + 2 + 2 * sum((6 * d + 4) * w for d, w in [(3, 1), (4, 2), (6, 4), (3, 8)]) + 320,
+        ),
+        (vgg11, 9 * (2 + 8 + 16 + 32 + 3 * 64), 27 + (1 + 2 + 8 + 32) + 80),
+        (vgg11_bn, 9 * (2 + 8 + 16 + 32 + 3 * 64), 27 + 2 * (1 + 2 + 8 + 32) + 80),
+    ],
+)
+def test_parameters_are_counted_in_closed_form(make, square, linear, k):
+    assert parameters(make(width=k)) == square * k**2 + linear * k + 10
+    counted = f"{square} width**2 + {linear} width + 10"
+    assert counted in " ".join(make.__doc__.split())
+
+
+@pytest.mark.parametrize("width", [1, 6])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_the_parameters_of_a_perceptron_are_counted_in_closed_form(width, depth):
+    model = mlp(width, classes=7, input_shape=(2, 5, 3), depth=depth)
+    assert parameters(model) == (
+        30 * width + width + (depth - 1) * (width**2 + width) + width * 7 + 7
+    )
+    assert model(torch.zeros(4, 2, 5, 3)).shape == (4, 7)
+
+
+@pytest.mark.parametrize("width", [4, 12])
+def test_the_parameters_of_a_vision_transformer_are_counted_in_closed_form(width):
+    model = vit(width, classes=7, input_shape=(2, 8, 12), depth=3)
+    patches, pixels = 6, 2 * 16
+    attention, perceptron = 4 * width**2 + 4 * width, 8 * width**2 + 5 * width
+    block = attention + perceptron + 2 * 2 * width
+    ends = pixels * width + width + patches * width + 2 * width + width * 7 + 7
+    assert parameters(model) == ends + 3 * block
+    assert block == 12 * width**2 + 13 * width
+    assert model(torch.zeros(4, 2, 8, 12)).shape == (4, 7)
+
+
+def test_attention_is_that_of_torch():
+    """Weights of one head after the other, as torch's own layer stacks them."""
+    torch.manual_seed(0)
+    ours = vit(8, input_shape=(1, 8, 8), depth=1, heads=2).double().blocks[0].attention
+    theirs = nn.MultiheadAttention(8, 2, batch_first=True).double()
+    theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.qkv.weight, ours.qkv.bias
+    theirs.out_proj.load_state_dict(ours.out.state_dict())
+    tokens = torch.randn(3, 5, 8, dtype=torch.float64)
+    expected = theirs(tokens, tokens, tokens, need_weights=False)[0]
+    assert torch.allclose(ours(tokens), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"width": 6}, "heads must divide width, got heads 4 and width 6"),
+        ({"input_shape": (3, 28, 30)}, r"patch 4 must divide the sides .* \(3, 28, 30\)"),
+        ({"input_shape": (64,)}, "patch 4 must divide the sides of an image"),
+        ({"depth": 0}, "depth must be a whole number of at least 1"),
+    ],
+)
+def test_a_vision_transformer_that_cannot_be_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        vit(**wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_the_engine_captures_every_network(name):
+    """The product agrees with plain double backward, on two images in float64."""
+    torch.manual_seed(0)
+    width = 4 if name == "vit" else 2
+    model = build_model(name, width=width, classes=10, channels=3, input_shape=(3, 32, 32))
+    model = model.double().eval()
+    batch = (torch.randn(2, 3, 32, 32, dtype=torch.float64), torch.tensor([1, 7]))
+    operator = HessianOperator(model, [batch], criterion=nn.CrossEntropyLoss())
+    assert operator.engine == "captured", operator.engine_note
+    vector = torch.randn(1, parameters(model), dtype=torch.float64)
+    plain = HessianOperator(model, [batch], criterion=nn.CrossEntropyLoss(), engine="autograd")
+    exact = plain(vector)
+    assert (operator(vector) - exact).norm() <= 1e-9 * exact.norm()
 
 
 def test_resnet18_names_its_parameters_as_the_published_code_does():
@@ -121,7 +231,7 @@ def test_a_callable_gets_the_arguments_it_names_and_its_options():
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("smal_cnn", {}, r"model must be one of resnet18, small_cnn or .*did you mean 'small_cnn'"),
+        ("smal_cnn", {}, r"model must be one of mlp, resnet18, .*did you mean 'small_cnn'"),
         ("a b:c", {}, "package.module:callable"),
         ("no_such_module_at_all:make", {}, "no_such_module_at_all.*cannot be imported"),
         (f"{HERE}:narow", {}, "has no 'narow'; did you mean 'narrow'"),
