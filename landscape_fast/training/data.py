@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape_fast.training.pixel_noise import PixelScale, noisy
+
 IGNORED = -100  # target of a position without one; torch's cross-entropy leaves it out
 
 
@@ -28,6 +30,7 @@ class Dataset:
     test_inputs: Tensor  # (N_test, channels, ...)
     test_targets: Tensor  # (N_test,)
     classes: int
+    pixels: PixelScale | None = None  # how inputs came from pixels; None: they are no images
 
     def __post_init__(self) -> None:
         _check_part("train", self.train_inputs, self.train_targets, self.classes)
@@ -89,6 +92,34 @@ class Dataset:
         drawn = draws.choice(self.classes, int(replaced.sum()))
         targets[replaced.to(targets.device)] = torch.from_numpy(drawn).to(targets)
         return replace(self, train_targets=targets)
+
+    def with_pixel_noise(
+        self, amplitude: float, *, wraps: bool = False, seed: int = 12345
+    ) -> Dataset:
+        """Add noise, uniform on [0, ``amplitude``], to every pixel of the training images.
+
+        Test images stay clean. For one ``seed`` the noise is the same in every run, drawn image by
+        image as in the code of Yang et al. (2021), whose seed is the default; so the noisy image of
+        a fraction is that of the whole set.
+
+        Args:
+            amplitude: Largest noise, in pixel values, of which black is 0 and white is 255.
+            wraps: What becomes of sums above 255. By default they are cut to 255. True repeats what
+                that code does: noise is cut to whole numbers and sums wrap around, 256 to 0.
+            seed: Of the noise.
+
+        Raises:
+            ValueError: ``amplitude`` is not in [0, 255], or the inputs are no images with a known
+                pixel scale.
+        """
+        if not 0.0 <= amplitude <= 255.0:
+            raise ValueError(f"amplitude must lie in [0, 255], got {amplitude}")
+        if amplitude == 0.0:
+            return self
+        if self.pixels is None:
+            raise ValueError("pixel noise needs images whose pixel scale is known (pixels is None)")
+        inputs = noisy(self.train_inputs, self.pixels, amplitude, wraps=wraps, seed=seed)
+        return replace(self, train_inputs=inputs)
 
     def batches(self, part: Literal["train", "test"], size: int) -> list[tuple[Tensor, Tensor]]:
         """Cut a part into consecutive ``(inputs, targets)`` batches; the last may be smaller.

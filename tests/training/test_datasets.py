@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from landscape_fast.training import datasets
 from landscape_fast.training.data import Dataset
-from landscape_fast.training.datasets import cifar10, digits, load_data
+from landscape_fast.training.datasets import DATA, cifar10, digits, load_data
+from landscape_fast.training.readers import Images
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +70,70 @@ def test_cifar10_is_scaled_and_normalised_per_channel(tmp_path):
     assert torch.equal(load_data("cifar10", {"root": str(tmp_path)}).test_inputs, data.test_inputs)
 
 
+def few(classes: int, side: int = 32, channels: int = 3) -> tuple[Images, Images]:
+    draws = torch.Generator().manual_seed(0)
+    shape = (6, channels, side, side)
+    pixels = torch.randint(256, (2, *shape), generator=draws, dtype=torch.uint8)
+    labels = torch.arange(6) % classes
+    return Images(pixels[0], labels), Images(pixels[1], labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "shape"), [("cifar100", 100, (3, 32)), ("svhn", 10, (3, 32))]
+)
+def test_images_are_normalised_by_their_own_training_part(monkeypatch, name, classes, shape):
+    monkeypatch.setattr(datasets, f"read_{name}", lambda root: few(classes, shape[1], shape[0]))
+    data = load_data(name, {"root": "anywhere"})
+    train = data.train_inputs.double()
+    assert data.classes == classes
+    assert train.mean((0, 2, 3)).abs().max() < 1e-6
+    assert (train.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-6
+    raw = few(classes)[1].pixels.double() / 255
+    assert torch.allclose(data.pixels.values(data.test_inputs), raw, atol=1e-6)
+
+
+def test_mnist_can_be_padded_to_the_size_that_residual_networks_take(monkeypatch):
+    monkeypatch.setattr(datasets, "read_mnist", lambda root: few(10, 28, 1))
+    data = load_data("mnist", {"root": "anywhere", "pad": 2})
+    assert data.train_inputs.shape == (6, 1, 32, 32)
+    pixels = data.pixels.values(data.train_inputs) * 255
+    assert torch.allclose(pixels[:, :, 2:-2, 2:-2], few(10, 28, 1)[0].pixels.double(), atol=1e-3)
+    assert pixels[:, :, :2].abs().max() < 1e-3
+    with pytest.raises(ValueError, match="pad must be at least 0, got -1"):
+        load_data("mnist", {"root": "anywhere", "pad": -1})
+
+
+def test_images_without_contrast_are_refused(monkeypatch):
+    flat = Images(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.zeros(2, dtype=torch.long))
+    monkeypatch.setattr(datasets, "read_svhn", lambda root: (flat, flat))
+    with pytest.raises(ValueError, match="a channel without contrast"):
+        load_data("svhn", {"root": "anywhere"})
+
+
+@pytest.mark.parametrize(
+    ("name", "fetched"),
+    [
+        ("cifar10", [("CIFAR10", {})]),
+        ("cifar100", [("CIFAR100", {})]),
+        ("mnist", [("MNIST", {})]),
+        ("svhn", [("SVHN", {"split": "train"}), ("SVHN", {"split": "test"})]),
+    ],
+)
+def test_files_are_fetched_only_when_asked(tmp_path, monkeypatch, name, fetched):
+    calls = []
+    monkeypatch.setattr(
+        datasets, "fetch", lambda called, root, **options: calls.append((called, options))
+    )
+    for download, expected in ((False, []), (True, fetched)):
+        with pytest.raises(FileNotFoundError):
+            DATA[name](tmp_path, download=download)
+        assert calls == expected
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("digit", {}, "data must be one of cifar10, digits or .*did you mean 'digits'"),
+        ("digit", {}, "data must be one of cifar10, cifar100, digits, .*did you mean 'digits'"),
         ("digits", {"sed": 1}, "data options .*did you mean 'seed'"),
         ("cifar10", {}, "data options .*missing a required argument: 'root'"),
     ],

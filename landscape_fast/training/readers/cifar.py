@@ -5,18 +5,30 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from landscape_fast.training.readers.images import Images
+from landscape_fast.training.readers.images import Images, first_complete
 
 _SHAPE = (3, 32, 32)
-_PIXELS = 3 * 32 * 32
-_RECORD = 1 + _PIXELS  # binary version: one label byte, then the red, green and blue planes
-_CLASSES = 10
+_PIXELS = 3 * 32 * 32  # of one image: the red, green and blue planes
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    called: str
+    classes: int
+    label_bytes: int  # of a binary record, before its pixels; the last is the class
+    key: str  # of the labels in a Python file
+    folders: tuple[str, str]  # of the binary and of the Python version
+
+
+_CIFAR10 = _Format("CIFAR-10", 10, 1, "labels", ("cifar-10-batches-bin", "cifar-10-batches-py"))
+_CIFAR100 = _Format("CIFAR-100", 100, 2, "fine_labels", ("cifar-100-binary", "cifar-100-python"))
 
 
 def read_cifar10(
@@ -42,83 +54,90 @@ def read_cifar10(
     """
     if not batches or not set(batches) <= set(range(1, 6)):
         raise ValueError(f"batches must be some of 1, 2, 3, 4, 5, got {list(batches)}")
-    folder, suffix = _locate(Path(root).expanduser(), batches)
-    read = _read_binary if suffix else _read_python
-    train = [read(folder / f"data_batch_{batch}{suffix}") for batch in batches]
+    stems = [*(f"data_batch_{batch}" for batch in batches), "test_batch"]
+    *paths, test = _locate(Path(root).expanduser(), stems, _CIFAR10)
+    train = [_read(path, _CIFAR10) for path in paths]
     counts = [len(images.labels) for images in train]
     if min(counts) != max(counts):
-        short = batches[counts.index(min(counts))]
+        short = paths[counts.index(min(counts))]
         raise ValueError(
-            f"{folder / f'data_batch_{short}{suffix}'} holds {min(counts)} images and another "
-            f"training file {max(counts)}: it is truncated"
+            f"{short} holds {min(counts)} images and another training file {max(counts)}: it is "
+            "truncated"
         )
     pixels = torch.cat([images.pixels for images in train])
     labels = torch.cat([images.labels for images in train])
-    return Images(pixels, labels), read(folder / f"test_batch{suffix}")
+    return Images(pixels, labels), _read(test, _CIFAR10)
 
 
-def _locate(root: Path, batches: Sequence[int]) -> tuple[Path, str]:
-    """Return the folder that holds all files, and their suffix: ``.bin``, or none for Python."""
-    stems = [*(f"data_batch_{batch}" for batch in batches), "test_batch"]
+def read_cifar100(root: str | Path) -> tuple[Images, Images]:
+    """Read CIFAR-100, with its 100 fine labels, from its binary or its Python files.
+
+    Args:
+        root: Folder of the files, or the folder above ``cifar-100-binary`` or
+            ``cifar-100-python``. The binary version is taken where both are there.
+
+    Returns:
+        Training and test images.
+
+    Raises:
+        FileNotFoundError: ``root`` or one of the files is missing; says which were looked for.
+        ValueError: A file is truncated or no CIFAR-100 file, or a label is not in 0..99.
+
+    References:
+        Krizhevsky (2009), Learning multiple layers of features from tiny images.
+    """
+    train, test = _locate(Path(root).expanduser(), ("train", "test"), _CIFAR100)
+    return _read(train, _CIFAR100), _read(test, _CIFAR100)
+
+
+def _locate(root: Path, stems: Sequence[str], form: _Format) -> Sequence[Path]:
+    """Return the files, one for each stem: all binary (``.bin``), or all for Python."""
+    binary, python = form.folders
     candidates = [
-        (root / "cifar-10-batches-bin", ".bin"),
-        (root, ".bin"),
-        (root / "cifar-10-batches-py", ""),
-        (root, ""),
+        [folder / (stem + suffix) for stem in stems]
+        for folder, suffix in (
+            *((root / binary, ".bin"), (root, ".bin")),
+            *((root / python, ""), (root, "")),
+        )
     ]
-    fewest: list[Path] = []
-    for folder, suffix in candidates:
-        missing = [path for stem in stems if not (path := folder / (stem + suffix)).is_file()]
-        if not missing:
-            return folder, suffix
-        if not fewest or len(missing) < len(fewest):
-            fewest = missing
-    archives = sorted(root.glob("cifar-10-*.tar.gz"))
-    unpack = f"; unpack it first: tar -xzf {archives[0]} -C {root}" if archives else ""
-    looked = ", ".join(str(path) for path in fewest)
-    raise FileNotFoundError(
-        f"root {str(root)!r} holds no complete CIFAR-10, neither the binary nor the Python files; "
-        f"missing: {looked}{unpack}"
+    return first_complete(
+        root, candidates, f"{form.called}, neither the binary nor the Python files"
     )
 
 
-def _read_binary(path: Path) -> Images:
+def _read(path: Path, form: _Format) -> Images:
+    return _read_binary(path, form) if path.suffix == ".bin" else _read_python(path, form)
+
+
+def _read_binary(path: Path, form: _Format) -> Images:
     octets = np.fromfile(path, dtype=np.uint8)
-    if octets.size == 0 or octets.size % _RECORD:
+    record = form.label_bytes + _PIXELS
+    if octets.size == 0 or octets.size % record:
         raise ValueError(
-            f"{path} has {octets.size} bytes, which is no multiple of {_RECORD} (a label and "
-            f"{_PIXELS} pixels): it is truncated or no CIFAR-10 file"
+            f"{path} has {octets.size} bytes, which is no multiple of {record} (labels and "
+            f"{_PIXELS} pixels): it is truncated or no {form.called} file"
         )
-    records = octets.reshape(-1, _RECORD)
-    return _checked(path, records[:, 1:], records[:, 0])
+    records = octets.reshape(-1, record)
+    pixels, labels = records[:, form.label_bytes :], records[:, form.label_bytes - 1]
+    return Images.checked(path, pixels.reshape(-1, *_SHAPE), labels, form.classes)
 
 
-def _read_python(path: Path) -> Images:
+def _read_python(path: Path, form: _Format) -> Images:
     try:
         content = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-        pixels, labels = np.asarray(content["data"]), np.asarray(content["labels"])
+        pixels, labels = np.asarray(content["data"]), np.asarray(content[form.key])
     except _ForbiddenObjectError:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise ValueError(
-            f"{path} is truncated or no CIFAR-10 file ({type(error).__name__}: {error})"
+            f"{path} is truncated or no {form.called} file ({type(error).__name__}: {error})"
         ) from error
     if pixels.dtype != np.uint8 or pixels.shape != (labels.size, _PIXELS) or labels.size == 0:
         raise ValueError(
             f"{path} holds pixels {pixels.dtype}{list(pixels.shape)} and {labels.size} labels, "
             f"expected uint8 of one row of {_PIXELS} for each label"
         )
-    return _checked(path, pixels, labels)
-
-
-def _checked(path: Path, pixels: np.ndarray, labels: np.ndarray) -> Images:
-    wrong = np.flatnonzero((labels < 0) | (labels >= _CLASSES))
-    if wrong.size:
-        raise ValueError(
-            f"{path}: image {wrong[0]} has label {labels[wrong[0]]}, not in 0..{_CLASSES - 1}"
-        )
-    images = torch.from_numpy(np.ascontiguousarray(pixels)).reshape(-1, *_SHAPE)
-    return Images(images, torch.from_numpy(labels.astype(np.int64)))
+    return Images.checked(path, pixels.reshape(-1, *_SHAPE), labels, form.classes)
 
 
 class _ForbiddenObjectError(ValueError):
@@ -137,5 +156,5 @@ class _ArraysOnly(pickle.Unpickler):
             # The files give align and copy as integers, which newer numpy warns about.
             return lambda code, *_: np.dtype(code)
         raise _ForbiddenObjectError(
-            f"the file asks for {module}.{name}, which no CIFAR-10 file does; it was not run"
+            f"the file asks for {module}.{name}, which no CIFAR file does; it was not run"
         )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from landscape_fast.training.readers import read_cifar10
+from landscape_fast.training.readers import read_cifar10, read_cifar100
 
 STEMS = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
 
@@ -131,6 +131,32 @@ def test_a_wrong_label_is_named_with_its_place(tmp_path, write):
         read_cifar10(tmp_path)
 
 
+@pytest.mark.parametrize("version", ["binary", "python"])
+@pytest.mark.parametrize("nested", [True, False])
+def test_cifar100_has_the_fine_labels_of_both_versions(tmp_path, version, nested):
+    folder = tmp_path / f"cifar-100-{version}" if nested else tmp_path
+    folder.mkdir(exist_ok=True)
+    draws = np.random.RandomState(0)
+    pixels = draws.randint(0, 256, (3, 3072)).astype(np.uint8)
+    coarse, fine = np.array([[1], [0], [19]], np.uint8), np.array([[99], [0], [41]], np.uint8)
+    for stem in ("train", "test"):
+        if version == "binary":
+            np.concatenate([coarse, fine, pixels], 1).tofile(folder / f"{stem}.bin")
+        else:
+            content = {"fine_labels": [99, 0, 41], "coarse_labels": [1, 0, 19], "data": pixels}
+            (folder / stem).write_bytes(pickle.dumps(content, protocol=4))
+    train, test = read_cifar100(tmp_path)
+    assert train.labels.tolist() == test.labels.tolist() == [99, 0, 41]
+    assert np.array_equal(train.pixels.reshape(3, -1), pixels)
+
+
+def test_cifar100_refuses_a_file_of_cifar10(tmp_path):
+    records("test_batch", 4).tofile(tmp_path / "train.bin")
+    records("test_batch", 4).tofile(tmp_path / "test.bin")
+    with pytest.raises(ValueError, match=r"no multiple of 3074 .* no CIFAR-100 file"):
+        read_cifar100(tmp_path)
+
+
 class Malicious:
     def __reduce__(self):
         return (Path.touch, (Path("was-run"),))
@@ -140,7 +166,7 @@ def test_a_pickle_that_asks_for_code_is_refused_and_not_run(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     write_python(tmp_path, COUNTS)
     (tmp_path / "data_batch_1").write_bytes(pickle.dumps(Malicious(), protocol=4))
-    with pytest.raises(ValueError, match="which no CIFAR-10 file does; it was not run"):
+    with pytest.raises(ValueError, match="which no CIFAR file does; it was not run"):
         read_cifar10(tmp_path)
     assert not Path("was-run").exists()
 
