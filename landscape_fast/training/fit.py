@@ -40,11 +40,13 @@ def fit(
     save_every_s: float = 60.0,
     progress: Progress | None = None,
 ) -> Fit:
-    """Train the model of ``recipe`` by SGD with momentum and one learning-rate decay.
+    """Train the model of ``recipe`` by SGD with momentum.
 
     The same recipe gives the same bits on the same machine, for a given number of threads, also
     when the run was killed and continued. Weight decay acts on every parameter, BatchNorm's and
-    biases included. Divergence is an outcome, not an error: see :attr:`Fit.diverged`.
+    biases included. Divergence is an outcome, not an error: see :attr:`Fit.diverged`. With the
+    checkpoint rule ``early_stopped`` training ends when the rule holds, since nothing after it
+    could change the result; where it never holds the epoch of the lowest loss is kept.
 
     Args:
         recipe: What to train, on what, and how.
@@ -108,7 +110,10 @@ def load_fit(path: str | Path) -> Fit:
 
 def _result(run: Run) -> Fit:
     chosen = run.weights if run.best is None else run.best
-    weights = {name: value.detach().cpu().clone() for name, value in chosen.items()}
+    weights = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in chosen.items()
+    }
     return Fit(
         recipe=run.recipe,
         state_dict=weights,

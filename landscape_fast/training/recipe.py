@@ -18,6 +18,7 @@ from landscape_fast.training.losses import LOSSES
 from landscape_fast.training.models import MODELS, build_model
 from landscape_fast.training.randomness import derived_seed, seeded
 from landscape_fast.training.resolve import check_name, check_options, nearest
+from landscape_fast.training.schedule import Schedule, lr_factor
 
 try:
     from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
@@ -25,21 +26,32 @@ except ImportError as error:
     raise ImportError("recipes need pydantic: pip install 'landscape_fast[study]'") from error
 
 _SCHEMA = 1  # raise it when the same fields come to mean another run
-_LOCATION = "root"  # option of the built-in data sets that says where the files are, not what
+_LOCATION = ("root", "download")  # options of built-in data: where the files are, not what
+_REFERENCE_BATCH = 128  # at which linear scaling leaves the learning rate as it is
+
+# Fields that came after the schema was fixed. At its default each means what was done without it
+# and is left out of the identifier, so that results stored before are found again.
+_LATER = (
+    *("pixel_noise", "pixel_noise_wraps", "linear_lr_scaling", "schedule"),
+    *("channels_last", "autocast"),
+)
+_USED_BY = {"lr_decay": ("decay", "three_step"), "lr_decay_at": ("decay",)}  # schedules
 
 
 class Recipe(BaseModel):
     """Everything that decides a training run; defaults are those of Yang et al. (2021), setting B.
 
     ``model``, ``data`` and ``loss`` take a built-in name or ``package.module:callable``. Recipes
-    are frozen, and equal ones have equal :attr:`id` on every machine.
+    are frozen, and equal ones have equal :attr:`id` on every machine. Setting A of that paper is
+    ``schedule="constant", lr=0.05, epochs=150, checkpoint="early_stopped"``.
 
     Raises:
         pydantic.ValidationError: (a ``ValueError``) A field is unknown or out of range; the message
             names the field and the value.
 
     References:
-        Yang et al. (2021), arXiv:2107.11228: SGD with momentum, one learning-rate decay.
+        Yang et al. (2021), arXiv:2107.11228: SGD with momentum. linear_lr_scaling: Goyal et al.
+        (2017), arXiv:1706.02677.
 
     Example:
         >>> recipe = Recipe(model="small_cnn", data="digits", width=4, batch_size=32, epochs=8)
@@ -61,19 +73,25 @@ class Recipe(BaseModel):
     data_options: dict[str, JsonValue] = {}
     fraction: float = Field(default=1.0, gt=0.0, le=1.0)  # of the training samples, the first ones
     label_noise: float = Field(default=0.0, ge=0.0, le=1.0)  # probability that a label is redrawn
+    pixel_noise: float = Field(default=0.0, ge=0.0, le=255.0)  # largest, white is 255
+    pixel_noise_wraps: bool = False  # above 255, as in the authors' code; else cut to 255
     loss: str = "cross_entropy"
     batch_size: int = Field(default=128, ge=1)
     drop_last: bool = True  # skip the incomplete last batch of an epoch
     epochs: int = Field(default=100, ge=1)
     lr: float = Field(default=0.1, gt=0.0)
+    linear_lr_scaling: bool = False  # lr is meant for batches of 128: times batch_size / 128
+    schedule: Schedule = "decay"
     lr_decay: float = Field(default=0.1, gt=0.0, le=1.0)  # factor; 1 keeps lr constant
     lr_decay_at: float = Field(default=0.75, ge=0.0, le=1.0)  # share of the epochs done before
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
     nesterov: bool = False
     weight_decay: float = Field(default=5e-4, ge=0.0)  # of all parameters, BatchNorm's and biases
     seed: int = Field(default=0, ge=0)  # of initial weights, sample order and random layers
-    checkpoint: Literal["lowest_loss", "last"] = "lowest_loss"  # epoch whose weights are the result
+    checkpoint: Literal["lowest_loss", "early_stopped", "last"] = "lowest_loss"  # epoch to keep
     dtype: Literal["float32", "float64"] = "float32"
+    channels_last: bool = False  # memory format of images while training
+    autocast: Literal["none", "bfloat16"] = "none"  # of the forward pass while training
 
     @model_validator(mode="before")
     @classmethod
@@ -100,6 +118,14 @@ class Recipe(BaseModel):
     def _consistent(self) -> Recipe:
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("nesterov is true, which needs momentum above 0, got 0.0")
+        for field, schedules in _USED_BY.items():
+            value = getattr(self, field)
+            if self.schedule not in schedules and value != type(self).model_fields[field].default:
+                raise ValueError(f"{field} is {value}, which schedule {self.schedule!r} ignores")
+        if self.pixel_noise_wraps and self.pixel_noise == 0.0:
+            raise ValueError("pixel_noise_wraps is true, which needs pixel_noise above 0, got 0.0")
+        if self.autocast != "none" and self.dtype != "float32":
+            raise ValueError(f"autocast {self.autocast!r} needs dtype 'float32', got 'float64'")
         if self.data in DATA:
             check_options(DATA[self.data], self.data_options, argument="data_options")
         if self.model in MODELS:
@@ -114,13 +140,17 @@ class Recipe(BaseModel):
     def id(self) -> str:
         """Twelve hexadecimal digits that stand for the content.
 
-        They depend on every field, defaults included, and on nothing else: not on the order in
-        which fields were given, not on the version of Python. Where the built-in data sets lie on
-        disk (``data_options["root"]``) is not content.
+        They depend on every field and on nothing else: not on the order in which fields were given,
+        not on the version of Python. Where the built-in data sets lie on disk
+        (``data_options["root"]``) is not content.
         """
         content = self.model_dump(mode="json")
+        for field in _LATER:
+            if content[field] == type(self).model_fields[field].default:
+                del content[field]
         if self.data in DATA:
-            content["data_options"].pop(_LOCATION, None)
+            for option in _LOCATION:
+                content["data_options"].pop(option, None)
         text = json.dumps(
             {"schema": _SCHEMA, **content}, sort_keys=True, separators=(",", ":"), allow_nan=False
         )
@@ -133,19 +163,25 @@ class Recipe(BaseModel):
         width = "" if self.width is None else f"-w{self.width}"
         return f"{model}{width}-{data}-b{self.batch_size}-s{self.seed}-{self.id}"
 
-    def learning_rate(self, epoch: int) -> float:
-        """Learning rate of an epoch counted from 0; it decays at ``int(lr_decay_at * epochs)``."""
-        return self.lr * (self.lr_decay if epoch >= int(self.lr_decay_at * self.epochs) else 1.0)
+    def learning_rate(self, epoch: float) -> float:
+        """Learning rate when ``epoch`` epochs, and possibly a part of the next one, are done."""
+        scale = self.batch_size / _REFERENCE_BATCH if self.linear_lr_scaling else 1.0
+        decay, decay_at = self.lr_decay, self.lr_decay_at
+        factor = lr_factor(self.schedule, epoch, self.epochs, decay=decay, decay_at=decay_at)
+        return self.lr * scale * factor
 
     def load_dataset(self, whole: Dataset | None = None) -> Dataset:
-        """Return the data of the run: noise on the labels of the whole set, then its first part.
+        """Return the data of the run: the first part of the whole set, with its noise.
+
+        Noise is that of the whole set, so a smaller ``fraction`` holds a part of the same samples.
 
         Args:
             whole: The whole, clean data set, where it is loaded already and shared between runs; by
                 default what ``data`` names is loaded.
         """
         whole = load_data(self.data, self.data_options) if whole is None else whole
-        return whole.with_label_noise(self.label_noise).first(self.fraction)
+        part = whole.with_label_noise(self.label_noise).first(self.fraction)
+        return part.with_pixel_noise(self.pixel_noise, wraps=self.pixel_noise_wraps)
 
     def build_model(self, dataset: Dataset) -> nn.Module:
         """Return the network with its initial weights, in ``dtype``, on the CPU.
@@ -163,6 +199,7 @@ class Recipe(BaseModel):
                     width=self.width,
                     classes=dataset.classes,
                     channels=dataset.channels,
+                    input_shape=tuple(dataset.train_inputs.shape[1:]),
                     options=self.model_options,
                 )
         finally:

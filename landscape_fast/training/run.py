@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape_fast.training.data import Dataset
+from landscape_fast.training.early_stopping import settled
 from landscape_fast.training.losses import build_loss
 from landscape_fast.training.randomness import derived_seed, seeded
 from landscape_fast.training.recipe import Recipe
@@ -30,13 +31,14 @@ class Run:
         device: Where data and model live.
 
     Raises:
-        ValueError: An epoch has no complete batch.
+        ValueError: An epoch has no complete batch, or ``channels_last`` is asked for what are no
+            images.
     """
 
     def __init__(self, recipe: Recipe, data: Dataset, device: torch.device) -> None:
         self.recipe = recipe
         self.losses: list[float] = []  # one per epoch done
-        self.best: Weights | None = None  # of the epoch with the lowest loss so far
+        self.best: Weights | None = None  # of the epoch that the checkpoint rule prefers so far
         self.best_epoch = -1
         self._device = device
         self._inputs = data.cast(getattr(torch, recipe.dtype)).train_inputs.to(device)
@@ -44,6 +46,9 @@ class Run:
         self._sizes = _batch_sizes(len(self._targets), recipe)
         self._loss = build_loss(recipe.loss)
         self._model = recipe.build_model(data).to(device)
+        if recipe.channels_last:
+            _check_images(self._inputs)
+            self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizer = torch.optim.SGD(
             self._model.parameters(),
             lr=recipe.lr,
@@ -60,8 +65,12 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """No epoch is left, or none that makes sense."""
-        return len(self.losses) == self.recipe.epochs or self.diverged
+        """No epoch is left, or none that could change the result."""
+        return len(self.losses) == self.recipe.epochs or self.diverged or self._stopped
+
+    @property
+    def _stopped(self) -> bool:
+        return self.recipe.checkpoint == "early_stopped" and settled(self.losses)
 
     @property
     def steps(self) -> int:
@@ -76,21 +85,34 @@ class Run:
     def train_epoch(self) -> None:
         """Make one pass over the data in a new random order."""
         epoch = len(self.losses)
-        order = torch.Generator().manual_seed(derived_seed(self.recipe.seed, "order", epoch))
-        shuffled = torch.randperm(len(self._targets), generator=order, device="cpu")
-        batches = shuffled[: sum(self._sizes)].to(self._device).split(self.recipe.batch_size)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate(epoch)
+        batches = self.batches(epoch)
+        rates = [self.recipe.learning_rate(epoch + i / len(batches)) for i in range(len(batches))]
         self._model.train()
         with seeded(derived_seed(self.recipe.seed, "layers", epoch), self._device):
-            losses = torch.stack([self._step(rows) for rows in batches])
-        # Means over batches become the mean over samples. This is the one wait for the device.
+            losses = [self._step(*step) for step in zip(batches, rates, strict=True)]
+        # This is the one wait for the device.
+        self.finish_epoch(torch.stack(losses).cpu())
+
+    def batches(self, epoch: int) -> tuple[Tensor, ...]:
+        """Rows of the training set that make up each batch of an epoch, in its random order."""
+        order = torch.Generator().manual_seed(derived_seed(self.recipe.seed, "order", epoch))
+        shuffled = torch.randperm(len(self._targets), generator=order, device="cpu")
+        return shuffled[: sum(self._sizes)].to(self._device).split(self.recipe.batch_size)
+
+    def finish_epoch(self, losses: Tensor) -> None:
+        """Record an epoch whose updates are made, and keep its weights if the rule says so.
+
+        Args:
+            losses: Of each batch, on the CPU.
+        """
+        # Means over batches become the mean over samples.
         sizes = torch.tensor(self._sizes, dtype=torch.float64, device="cpu")
-        mean = float(losses.cpu().double() @ sizes / sizes.sum())
-        if self.recipe.checkpoint == "lowest_loss" and mean < min(self.losses, default=math.inf):
-            self.best = {name: value.detach().clone() for name, value in self.weights.items()}
-            self.best_epoch = epoch
+        mean = float(losses.double() @ sizes / sizes.sum())
+        lowest = self.recipe.checkpoint != "last" and mean < min(self.losses, default=math.inf)
         self.losses.append(mean)
+        if lowest or self._stopped:
+            self.best = {name: value.detach().clone() for name, value in self.weights.items()}
+            self.best_epoch = len(self.losses) - 1
 
     def content(self) -> dict[str, Any]:
         """Everything that :meth:`restore` needs."""
@@ -110,17 +132,32 @@ class Run:
         self.losses = content["losses"]
         self.best, self.best_epoch = content["best"], content["best_epoch"]
 
-    def _step(self, rows: Tensor) -> Tensor:
-        outputs = self._model(self._inputs.index_select(0, rows))
+    def _step(self, rows: Tensor, rate: float) -> Tensor:
+        inputs = self._inputs.index_select(0, rows)
+        if self.recipe.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with self._precision():
+            outputs = self._model(inputs)
+        if self.recipe.autocast != "none":
+            outputs = outputs.float()
         loss = self._loss(outputs, self._targets.index_select(0, rows))
         if not isinstance(loss, Tensor) or loss.dim():
             raise TypeError(
                 f"loss {self.recipe.loss!r} must return the scalar mean over a batch, got {loss!r}"
             )
+        self._optimizer.param_groups[0]["lr"] = rate
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
         return loss.detach()
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.recipe.autocast == "none":
+            return nullcontext()
+        # Weights change in every step, and the cache of their copies is only emptied when the
+        # outermost of nested contexts ends.
+        dtype = getattr(torch, self.recipe.autocast)
+        return torch.autocast(self._device.type, dtype=dtype, cache_enabled=False)
 
 
 @contextmanager
@@ -156,3 +193,8 @@ def _batch_sizes(samples: int, recipe: Recipe) -> list[int]:
             "skips the incomplete batch: nothing would be trained"
         )
     return sizes
+
+
+def _check_images(inputs: Tensor) -> None:
+    if inputs.dim() != 4:
+        raise ValueError(f"channels_last needs images, got inputs of shape {tuple(inputs.shape)}")

@@ -46,6 +46,18 @@ class Flat(nn.Module):
         return self.linear(inputs.flatten(1))
 
 
+class Killed(Flat):
+    """Is interrupted in one of its steps, as if the process had been killed."""
+
+    steps_left = math.inf
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        type(self).steps_left -= 1
+        if type(self).steps_left < 0:
+            raise KeyboardInterrupt
+        return super().forward(inputs)
+
+
 class Drawing(Flat):
     """Keeps one random number for each batch."""
 
@@ -74,7 +86,7 @@ def importable(monkeypatch):
     """Offer this file's callables under an importable name."""
     module = types.ModuleType(MODULE)
     module.Dropped, module.Flat, module.Drawing = Dropped, Flat, Drawing
-    module.per_sample = per_sample
+    module.per_sample, module.Killed = per_sample, Killed
     monkeypatch.setitem(sys.modules, MODULE, module)
 
 
@@ -242,6 +254,112 @@ def test_a_killed_run_continues_to_the_same_bits(data, tmp_path, monkeypatch, mo
     assert same_bits(result, whole)
     assert path.read_bytes() == (tmp_path / "whole.pt").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["killed.pt", "whole.pt"]
+
+
+@pytest.mark.parametrize("steps", [0, 5, 22, 30, 87])
+def test_a_run_killed_inside_an_epoch_continues_to_the_same_bits(
+    data, tmp_path, monkeypatch, steps
+):
+    """The step that was begun, and those of its epoch before it, are made again."""
+    recipe = Recipe(**{**SMALL, "model": f"{MODULE}:Killed", "width": None, "momentum": 0.9})
+    whole = fit(recipe, dataset=data, checkpoint=tmp_path / "whole.pt")
+    assert whole.steps == 88
+    monkeypatch.setattr(Killed, "steps_left", steps)
+    path = tmp_path / "killed.pt"
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, dataset=data, checkpoint=path, save_every_s=0.0)
+    monkeypatch.setattr(Killed, "steps_left", math.inf)
+    result = fit(recipe, dataset=data, checkpoint=path)
+    assert same_bits(result, whole)
+    assert path.read_bytes() == (tmp_path / "whole.pt").read_bytes()
+
+
+def test_early_stopping_keeps_the_epoch_in_which_the_loss_came_to_rest(data):
+    """Steps this small move the loss by less than 1e-4 from the first epoch on."""
+    still = {**SMALL, "model": f"{MODULE}:Flat", "width": None, "lr": 1e-7, "epochs": 40}
+    still |= {
+        "schedule": "constant",
+        "batch_size": 143,
+    }  # all of them, so that no sample is left out of the loss
+    part = data.first(0.1)
+    result = fit(Recipe(**still, checkpoint="early_stopped"), dataset=part)
+    last = fit(Recipe(**{**still, "epochs": 30}, checkpoint="last"), dataset=part)
+    assert (result.epoch, len(result.train_loss)) == (29, 30)
+    assert torch.equal(result.state_dict["linear.weight"], last.state_dict["linear.weight"])
+
+
+def test_early_stopping_that_never_holds_keeps_the_lowest_loss(data):
+    restless = {**SMALL, "lr": 3.0, "lr_decay": 1.0}
+    stopped = fit(Recipe(**restless, checkpoint="early_stopped"), dataset=data)
+    assert same_bits(stopped, fit(Recipe(**restless), dataset=data))
+
+
+def test_a_rate_that_changes_in_every_step_reaches_every_step(data):
+    """One plain SGD step of rate r moves the weights by r times the gradient."""
+    recipe = Recipe(
+        **{**SMALL, "model": f"{MODULE}:Flat", "width": None, "batch_size": 719, "epochs": 1},
+        **{"schedule": "cosine", "momentum": 0.0, "weight_decay": 0.0, "checkpoint": "last"},
+        dtype="float64",
+    )
+    model, rates = recipe.build_model(data), [0.1, 0.05]
+    for rows, rate in zip(order_of(recipe, 0, 1438).split(719), rates, strict=True):
+        model.zero_grad()
+        loss = functional.cross_entropy(
+            model(data.train_inputs[rows].double()), data.train_targets[rows]
+        )
+        loss.backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= rate * parameter.grad
+    found = fit(recipe, dataset=data).state_dict["linear.weight"]
+    assert torch.allclose(found, model.linear.weight, rtol=1e-12, atol=1e-14)
+
+
+def test_channels_last_changes_rounding_only_and_leaves_no_trace_in_the_file(data):
+    plain, other = (
+        fit(Recipe(**{**SMALL, "epochs": 1}, channels_last=each, dtype="float64"), dataset=data)
+        for each in (False, True)
+    )
+    for name, value in plain.state_dict.items():
+        assert torch.allclose(other.state_dict[name], value, rtol=1e-9, atol=1e-11), name
+        assert other.state_dict[name].is_contiguous()
+    flat = replace(
+        data,
+        **{
+            f"{part}_inputs": getattr(data, f"{part}_inputs").flatten(1)
+            for part in ("train", "test")
+        },
+        pixels=None,
+    )
+    with pytest.raises(ValueError, match=r"channels_last needs images, got .* \(1438, 64\)"):
+        fit(Recipe(**SMALL, channels_last=True), dataset=flat)
+
+
+class Watched(Flat):
+    """Remembers in which precision it computed."""
+
+    seen: ClassVar[set[torch.dtype]] = set()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        outputs = super().forward(inputs)
+        self.seen.add(outputs.dtype)
+        return outputs
+
+
+def test_autocast_computes_in_bfloat16_and_keeps_its_weights_in_float32(data, monkeypatch):
+    monkeypatch.setattr(sys.modules[MODULE], "Watched", Watched, raising=False)
+    fields = {**SMALL, "model": f"{MODULE}:Watched", "width": None, "lr": 0.01, "epochs": 3}
+    losses = {}
+    for autocast, dtype in (("none", torch.float32), ("bfloat16", torch.bfloat16)):
+        Watched.seen.clear()
+        result = fit(Recipe(**fields, autocast=autocast), dataset=data)
+        losses[autocast] = result.train_loss
+        assert Watched.seen == {dtype}
+        assert result.state_dict["linear.weight"].dtype == torch.float32
+    # A stale copy of the weights would keep the loss where it was in the first steps.
+    assert losses["bfloat16"] == pytest.approx(losses["none"], rel=0.01)
+    assert losses["bfloat16"] != losses["none"]
+    assert losses["none"][2] < 0.5 * losses["none"][0]
 
 
 def test_a_finished_run_is_read_back_and_not_repeated(data, tmp_path):

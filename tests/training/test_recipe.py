@@ -18,11 +18,15 @@ OTHER = {
     "data_options": {"seed": 1},
     "fraction": 0.5,
     "label_noise": 0.1,
+    "pixel_noise": 8.0,
+    "pixel_noise_wraps": True,
     "loss": "torch.nn.functional:mse_loss",
     "batch_size": 64,
     "drop_last": False,
     "epochs": 99,
     "lr": 0.05,
+    "linear_lr_scaling": True,
+    "schedule": "constant",
     "lr_decay": 1.0,
     "lr_decay_at": 0.5,
     "momentum": 0.0,
@@ -31,7 +35,10 @@ OTHER = {
     "seed": 1,
     "checkpoint": "last",
     "dtype": "float64",
+    "channels_last": True,
+    "autocast": "bfloat16",
 }
+NEEDS = {"model_options": {"model": "builtins:dict"}, "pixel_noise_wraps": {"pixel_noise": 8.0}}
 
 
 def test_defaults_are_setting_b():
@@ -55,9 +62,53 @@ def test_a_decay_of_one_keeps_the_rate():
     assert [recipe.learning_rate(epoch) for epoch in range(4)] == [0.1] * 4
 
 
-def test_the_identifier_is_the_same_on_every_machine_and_version():
+CIFAR = {"model": "resnet18", "data": "cifar10"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "identifier"),
+    [
+        (BASE, "6f8f9af7f41d"),
+        ({**BASE, "width": 8, "batch_size": 32, "epochs": 40, "seed": 2}, "9c1a9558ac67"),
+        (
+            {**CIFAR, "data_options": {"root": "x"}, "width": 16, "batch_size": 512, "seed": 4},
+            "e5498b493523",
+        ),
+        (
+            {
+                **CIFAR,
+                "data_options": {"root": "x", "batches": [1]},
+                **{"lr": 0.05, "lr_decay": 1.0, "epochs": 150, "checkpoint": "last"},
+                **{"label_noise": 0.1, "fraction": 0.2},
+            },
+            "10346171659b",
+        ),
+    ],
+)
+def test_the_identifier_is_the_same_on_every_machine_and_version(fields, identifier):
     """Changing it orphans every stored result: raise the recipe's schema when that is meant."""
-    assert Recipe(**BASE).id == "6f8f9af7f41d"
+    assert Recipe(**fields).id == identifier
+
+
+def test_a_later_field_at_its_default_leaves_the_identifier_alone():
+    later = {"schedule": "decay", "pixel_noise": 0.0, "autocast": "none", "channels_last": False}
+    assert Recipe(**BASE, **later).id == Recipe(**BASE).id
+
+
+def test_setting_a_keeps_its_rate():
+    recipe = Recipe(**BASE, schedule="constant", lr=0.05, epochs=150, checkpoint="early_stopped")
+    assert {recipe.learning_rate(epoch) for epoch in range(150)} == {0.05}
+
+
+@pytest.mark.parametrize("size", [16, 128, 1024])
+def test_linear_scaling_keeps_the_rate_per_sample(size):
+    recipe = Recipe(**BASE, linear_lr_scaling=True, lr=0.1, batch_size=size)
+    assert recipe.learning_rate(0) / size == pytest.approx(0.1 / 128)
+
+
+def test_a_rate_within_an_epoch_follows_the_schedule():
+    recipe = Recipe(**BASE, schedule="cosine", lr=0.2, epochs=10)
+    assert recipe.learning_rate(2.5) == pytest.approx(0.1 * (1 + 0.5**0.5))
 
 
 def test_the_identifier_does_not_depend_on_the_order_of_fields_or_options():
@@ -69,7 +120,7 @@ def test_the_identifier_does_not_depend_on_the_order_of_fields_or_options():
 def test_every_field_is_covered_by_the_identifier():
     assert OTHER.keys() == Recipe.model_fields.keys()
     for field, value in OTHER.items():
-        given = {"model": "builtins:dict"} if field == "model_options" else {}
+        given = NEEDS.get(field, {})
         base = Recipe(**{**BASE, **given})
         assert Recipe(**{**BASE, **given, field: value}).id != base.id, field
 
@@ -120,6 +171,9 @@ def test_the_slug_is_a_file_name_that_says_what_it_is():
         ("lr", float("inf")),
         ("lr_decay", 0.0),
         ("lr_decay_at", 1.5),
+        ("schedule", "steps"),
+        ("pixel_noise", 256.0),
+        ("autocast", "float16"),
         ("momentum", 1.0),
         ("weight_decay", -1e-4),
         ("label_noise", 1.5),
@@ -145,6 +199,10 @@ def test_a_field_out_of_range_is_refused_with_its_name_and_value(field, value):
         ({"batchsize": 3}, "unknown key 'batchsize'; did you mean 'batch_size'"),
         ({"data_options": {"sed": 3}}, "data_options .*did you mean 'seed'"),
         ({"model_options": {"depth": 3}}, "model_options .*'depth'"),
+        ({"schedule": "cosine", "lr_decay": 0.5}, "lr_decay is 0.5, which schedule 'cosine' ign"),
+        ({"schedule": "three_step", "lr_decay_at": 0.5}, "lr_decay_at is 0.5, which schedule"),
+        ({"pixel_noise_wraps": True}, "pixel_noise_wraps is true, which needs pixel_noise above 0"),
+        ({"autocast": "bfloat16", "dtype": "float64"}, "autocast 'bfloat16' needs dtype 'float32'"),
         ({"nesterov": True, "momentum": 0}, "nesterov is true, which needs momentum above 0"),
     ],
 )
@@ -160,9 +218,11 @@ def test_a_recipe_is_frozen():
 
 def test_noise_and_fraction_act_on_a_data_set_that_is_given():
     whole = digits()
-    data = Recipe(**BASE, label_noise=0.5, fraction=0.25).load_dataset(whole)
-    expected = whole.with_label_noise(0.5).first(0.25)
+    data = Recipe(**BASE, label_noise=0.5, fraction=0.25, pixel_noise=9.0).load_dataset(whole)
+    expected = whole.with_pixel_noise(9.0).with_label_noise(0.5).first(0.25)
     assert torch.equal(data.train_targets, expected.train_targets)
+    assert torch.equal(data.train_inputs, expected.train_inputs)
+    assert not torch.equal(data.train_inputs, whole.train_inputs[:359])
     assert len(data.train_targets) == 359
 
 
