@@ -63,7 +63,13 @@ def study(
     )
     if plan:
         show_plan(config, output, size, url=store, shard=part, workers=workers)
-    elif run(config, output, size, execute=execute, url=store, shard=part):
+    elif run(
+        *(config, output, size),
+        execute=execute,
+        url=store,
+        shard=part,
+        device="cuda" if gpus_per_task else "cpu",
+    ):
         raise typer.Exit(1)
 
 
@@ -96,7 +102,8 @@ def retry(
         executor, workers=workers, address=address, gpus_per_task=gpus_per_task
     )
     forget(folder)
-    if run and run_study(folder / "study.yaml", folder, None, execute=execute):
+    device = "cuda" if gpus_per_task else "cpu"
+    if run and run_study(folder / "study.yaml", folder, None, execute=execute, device=device):
         raise typer.Exit(1)
 
 

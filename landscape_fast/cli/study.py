@@ -44,6 +44,7 @@ def run(
     execute: Execute,
     url: str | None = None,
     shard: Shard | None = None,
+    device: str = "cpu",
 ) -> bool:
     """Run a study, or a shard of it, and show how it ends; return whether tasks failed."""
     start = seconds()
@@ -63,7 +64,9 @@ def run(
             return progress[0]
 
         store = open_store(output, url)
-        done = run_study(study, output, observe, execute=execute, store=store, shard=shard)
+        done = run_study(
+            study, output, observe, execute=execute, store=store, shard=shard, device=device
+        )
     _show_notes(out, done)
     if shard is None:
         verdict = judge(study, gather(done.plan, store), output)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape_fast.provenance import provenance
-from landscape_fast.store.failures import Failures
+from landscape_fast.store.failures import SUFFIX, Failures
 from landscape_fast.store.folders import Folder, files_at
 from landscape_fast.store.format import RefusedError, check, pack, parse, unpack
 
@@ -165,6 +165,33 @@ class Store:
             texts = dict(zip(present, self._files.read_many(present), strict=True))
             for file in part:
                 yield self._vouched(file, texts.get(file), there, arrays=arrays)
+
+    def attach(self, key: str, file: str, content: bytes) -> None:
+        """Keep a file of another kind beside the results of a key, whole or not at all.
+
+        Args:
+            key: Identifier of the model or pair.
+            file: Its name, with an ending that results do not have.
+            content: What it holds.
+
+        Raises:
+            ValueError: ``key`` is not a plain file name, or ``file`` could be a result's.
+            StoreWriteError: The file system refused.
+        """
+        _header(key, file)
+        if file.endswith((".json", ".npz", SUFFIX)):
+            raise ValueError(f"file must not end like a result's, got {file!r}")
+        with self._files.writing(key):
+            self._files.write(f"{key}/{file}", content)
+
+    def attachment(self, key: str, file: str) -> bytes | None:
+        """Return what ``attach`` kept, or ``None``."""
+        return self._files.read(f"{key}/{file}")
+
+    def attached(self, file: str) -> set[str]:
+        """Keys that have an attachment of this name."""
+        found = (name.split("/") for name in self._files.names())
+        return {key for key, last in found if last == file}
 
     def delete(self, key: str, name: str) -> None:
         """Remove a result; to remove a missing one is no error."""

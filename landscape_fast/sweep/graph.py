@@ -120,6 +120,12 @@ class Schedule:
                 heapq.heappush(self._ready, (self._rank[id], id))
         return skipped
 
+    def ended(self, outcome: Outcome) -> list[Outcome]:
+        """Record how a task ended; return that with the ends of those that can now never run."""
+        skipped = self.finish(outcome.task, usable=outcome.status == "done")
+        reason = f"needs {outcome.task.id}"
+        return [outcome, *(Outcome(task, "skipped", reason) for task in skipped)]
+
     def _refuse_circles(self) -> None:
         waits = {id: len(needs) for id, needs in self._waits.items()}
         free = [id for id, count in waits.items() if not count]

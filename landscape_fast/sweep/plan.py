@@ -17,6 +17,7 @@ from landscape_fast.sweep.options import Measure
 from landscape_fast.sweep.questions import questions
 from landscape_fast.sweep.subjects import Subject, file_sha256, subjects_of
 from landscape_fast.sweep.tasks import TRAIN, Work
+from landscape_fast.sweep.weights import with_weights
 
 STAGES = ("train", "measure", "compare")
 
@@ -70,9 +71,10 @@ def plan(
     works = tuple(_works(study.measure, subjects, store.root))
     sorting = _Sorting({(each.key, each.name): each for each in store.failures})
     headers = store.headers((work.address for work in works), arrays=thorough)
+    remote = with_weights(store)
     for work, header in zip(works, headers, strict=True):
         if header is not None and work.metric == TRAIN:
-            header = header if _intact(work.subjects[0], header, thorough) else None
+            header = header if _intact(work.subjects[0], header, thorough, remote) else None
         sorting.add(work, header)
     totals = Counter(_stage(work) for work in works)
     return Plan(
@@ -148,8 +150,15 @@ def _train_id(subject: Subject) -> str:
     return f"{subject.key}/{TRAIN}"
 
 
-def _intact(subject: Subject, header: dict[str, Any], thorough: bool) -> bool:
-    """Whether the checkpoint is still the one whose training was stored."""
+def _intact(
+    subject: Subject, header: dict[str, Any], thorough: bool, remote: set[str] | None
+) -> bool:
+    """Whether the checkpoint is still the one whose training was stored.
+
+    ``remote`` has the models whose weights are with results that lie behind a URL.
+    """
+    if remote is not None:
+        return subject.key in remote
     if not subject.checkpoint.is_file():
         return False
     return not thorough or file_sha256(subject.checkpoint) == header["fields"]["sha256"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
 
@@ -45,6 +45,7 @@ def run_study(
     execute: Execute = run_local,
     store: Store | None = None,
     shard: Shard | None = None,
+    device: str = "cpu",
 ) -> Run:
     """Compute what a study lacks.
 
@@ -58,6 +59,7 @@ def run_study(
         execute: Runs tasks, such as :func:`~landscape_fast.sweep.executors.local.run_local`.
         store: Its results; by default :func:`open_store` of ``output``.
         shard: Part to compute, beside other processes that compute the others; by default all.
+        device: Where tasks compute; see :func:`~landscape_fast.sweep.tasks.perform`.
 
     Raises:
         ValueError: Another process is running the study, or this shard of it, in ``output``, or the
@@ -78,7 +80,8 @@ def run_study(
             rehearse(todo.subjects[0])
             if todo.timed:
                 predicted = forecast(todo.timed, todo.tasks)
-        outcomes = execute(todo.tasks, perform, _Recorder(store, observe(todo)))
+        performed = partial(perform, device=device)
+        outcomes = execute(todo.tasks, performed, _Recorder(store, observe(todo)))
     return Run(
         plan=todo,
         outcomes=(*todo.barred, *outcomes),

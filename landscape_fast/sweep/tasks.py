@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from landscape_fast.store import Store
 from landscape_fast.sweep.graph import UnusableError
 from landscape_fast.sweep.measurements import OF_ONE, OF_TWO, Question
 from landscape_fast.sweep.subjects import Subject, file_sha256
+from landscape_fast.sweep.weights import fetch_weights, send_weights
 from landscape_fast.training.checkpoint import load_checkpoint
 from landscape_fast.training.data import Dataset
 from landscape_fast.training.datasets import load_data
@@ -61,11 +62,15 @@ class Work:
         return self.key, self.name
 
 
-def perform(work: Work) -> None:
+def perform(work: Work, *, device: str = "cpu") -> None:
     """Compute one result and store it.
 
     Torch uses one thread meanwhile, so the bits depend neither on the number of workers nor on the
     cores of the machine.
+
+    Args:
+        work: What to compute.
+        device: Where models and data live. Results of different devices differ in rounding.
 
     Raises:
         UnusableError: The training diverged. This is stored; there is nothing to measure.
@@ -74,7 +79,7 @@ def perform(work: Work) -> None:
     """
     start = seconds()
     with _one_thread():
-        result = _train(work) if work.metric == TRAIN else _measure(work)
+        result = (_train if work.metric == TRAIN else _measure)(work, device)
     Store(work.store).save(
         work.key,
         work.name,
@@ -99,10 +104,16 @@ def rehearse(subject: Subject) -> None:
     build_loss(subject.recipe.loss)
 
 
-def _train(work: Work) -> Training:
+def _train(work: Work, device: str) -> Training:
     """Train a model into its checkpoint, or continue where that stopped."""
     (subject,) = work.subjects
-    fitted = fit(subject.recipe, dataset=clean_data(subject), checkpoint=subject.checkpoint)
+    fitted = fit(
+        subject.recipe,
+        dataset=clean_data(subject),
+        device=device,
+        checkpoint=subject.checkpoint,
+    )
+    send_weights(Store(work.store), subject)
     return Training(
         losses=torch.tensor(fitted.train_loss, dtype=torch.float64),
         epoch=fitted.epoch,
@@ -112,17 +123,26 @@ def _train(work: Work) -> Training:
     )
 
 
-def _measure(work: Work) -> Any:
+def _measure(work: Work, device: str) -> Any:
     """Load the models and put the question to them."""
     recipe = work.subjects[0].recipe
     data = recipe.load_dataset(clean_data(work.subjects[0]))
     models = []
     for subject in work.subjects:
-        models.append(subject.recipe.build_model(data))
-        load_checkpoint(subject.checkpoint, models[-1])
-    data = data.cast(getattr(torch, recipe.dtype))
+        fetch_weights(Store(work.store), subject)
+        model = subject.recipe.build_model(data)
+        load_checkpoint(subject.checkpoint, model)
+        models.append(model.to(device))
+    data = _on(device, data.cast(getattr(torch, recipe.dtype)))
     question = Question(tuple(models), data, build_loss(recipe.loss), work.options)
     return {**OF_ONE, **OF_TWO}[work.metric](question)
+
+
+def _on(device: str, data: Dataset) -> Dataset:
+    if device == "cpu":
+        return data
+    parts = ("train_inputs", "train_targets", "test_inputs", "test_targets")
+    return replace(data, **{name: getattr(data, name).to(device) for name in parts})
 
 
 def clean_data(subject: Subject) -> Dataset:

@@ -27,4 +27,8 @@ def executor_called(
         if gpus_per_task:
             raise ValueError("gpus_per_task needs --executor ray, which shares out GPUs")
         return partial(run_local, workers=workers)
+    if name == "ray":
+        from landscape_fast.sweep.executors.ray import run_ray
+
+        return partial(run_ray, workers=workers, address=address, gpus_per_task=gpus_per_task)
     raise ValueError(f"executor must be local or ray, got {name!r}")

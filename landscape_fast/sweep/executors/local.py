@@ -152,9 +152,7 @@ class _Pool:
         assert task is not None
         if reply.status == "halt":
             raise HaltedError(f"{reply.message}; what is finished is kept")
-        self._end(
-            Outcome(task, reply.status, reply.message, reply.detail, reply.notes, reply.seconds)
-        )
+        self._end(reply.as_outcome(task))
 
     def _bury(self, worker: _Worker) -> None:
         """Take a dead worker off the list and see to its task."""
@@ -179,9 +177,7 @@ class _Pool:
                 self._end(Outcome(task, "failed", message))
 
     def _end(self, outcome: Outcome) -> None:
-        skipped = self._schedule.finish(outcome.task, usable=outcome.status == "done")
-        reason = f"needs {outcome.task.id}"
-        for end in [outcome, *(Outcome(task, "skipped", reason) for task in skipped)]:
+        for end in self._schedule.ended(outcome):
             self.outcomes.append(end)
             self._observer.finished(end)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import threading
 import traceback
 import warnings
@@ -15,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from landscape_fast.clock import seconds
-from landscape_fast.sweep.graph import UnusableError
+from landscape_fast.sweep.graph import Outcome, Task, UnusableError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -24,11 +25,17 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 class Reply:
     """What a worker says about a task, in terms that any process can read."""
 
-    status: Literal["done", "unusable", "failed", "halt"]
+    status: Literal["done", "unusable", "failed", "halt", "memory"]  # memory: of the GPU ran out
     message: str = ""
     detail: str = ""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    def as_outcome(self, task: Task) -> Outcome:
+        """Return how the task ended; ``halt`` is no end."""
+        assert self.status != "halt"
+        status = "failed" if self.status == "memory" else self.status
+        return Outcome(task, status, self.message, self.detail, self.notes, self.seconds)
 
 
 def serve(connection: Connection, perform: Callable[[Any], object]) -> None:
@@ -51,7 +58,7 @@ def serve(connection: Connection, perform: Callable[[Any], object]) -> None:
 def perform_once(work: Any, perform: Callable[[Any], object]) -> Reply:
     """Perform one piece of work; whatever it raises becomes part of the reply."""
     start = seconds()
-    status: Literal["done", "unusable", "failed", "halt"] = "done"
+    status: Literal["done", "unusable", "failed", "halt", "memory"] = "done"
     message = detail = ""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -60,11 +67,17 @@ def perform_once(work: Any, perform: Callable[[Any], object]) -> Reply:
         except UnusableError as error:
             status, message = "unusable", str(error)
         except Exception as error:
-            full = isinstance(error, OSError) and error.errno in _NO_ROOM
-            status, detail = "halt" if full else "failed", traceback.format_exc()
+            status, detail = _status(error), traceback.format_exc()
             message = f"{type(error).__name__}: {_first_line(error)}"
     notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
     return Reply(status, message, detail, notes, seconds() - start)
+
+
+def _status(error: Exception) -> Literal["failed", "halt", "memory"]:
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return "halt"
+    torch = sys.modules.get("torch")  # a task that never imported it cannot have met its errors
+    return "memory" if torch and isinstance(error, torch.OutOfMemoryError) else "failed"
 
 
 def _first_line(error: Exception) -> str:
