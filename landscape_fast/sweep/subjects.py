@@ -110,6 +110,8 @@ def _existing(study: Study, file: CheckpointFile) -> Subject:
     load, temperature = (file.knobs[knob] for knob in study.grid.knobs)
     recipe = study.recipe(load, temperature, file.seed)
     content = {name: recipe.model_dump(mode="json")[name] for name in _OF_A_CHECKPOINT}
+    if recipe.pixel_noise:  # without it keys are those from before there was such a knob
+        content |= {"pixel_noise": recipe.pixel_noise, "wraps": recipe.pixel_noise_wraps}
     content["sha256"] = file_sha256(Path(file.path))
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(file.path).stem).lstrip(".-")
