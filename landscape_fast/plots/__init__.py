@@ -7,7 +7,7 @@ except ImportError as error:
     raise
 
 from landscape_fast.plots.curves import curve_profiles
-from landscape_fast.plots.figures import panels, phase_map, save_panels
+from landscape_fast.plots.figures import panels, phase_map, save_panels, single_figures
 from landscape_fast.plots.quantities import PANELS, Quantity
 from landscape_fast.plots.slices import slices
 from landscape_fast.plots.spectra import spectra
@@ -19,6 +19,7 @@ __all__ = [
     "panels",
     "phase_map",
     "save_panels",
+    "single_figures",
     "slices",
     "spectra",
 ]

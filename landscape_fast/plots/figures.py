@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -129,6 +129,47 @@ def phase_map(
     return figure
 
 
+def single_figures(
+    table: object,
+    *,
+    load: str = "width",
+    temperature: str = "batch_size",
+    hot: Hot | None = None,
+    scales: Scales = "paper",
+    quantities: Sequence[Quantity] = PANELS,
+    phase: str = "phase",
+    probability: str = "phase_probability",
+) -> dict[str, Figure]:
+    """Draw what a table holds, one figure each.
+
+    Arguments and errors are those of :func:`panels`.
+
+    Returns:
+        By name: ``phases`` of a classified table, ``slices`` of a table with accuracies, and each
+        quantity that has a column, by its ``key``.
+
+    Example:
+        >>> table = {"width": [2, 4], "batch_size": [16, 16], "log_hessian_trace": [7, 4]}
+        >>> list(single_figures(table))
+        ['trace']
+    """
+    grid = _checked(table, load, temperature, hot, scales, phase)
+    shared: dict[str, Any] = {"load": load, "temperature": temperature, "hot": hot}
+    figures = {}
+    if phase in grid:
+        figures["phases"] = phase_map(table, **shared, phase=phase, probability=probability)
+    if "test_acc_mean" in grid:
+        figures["slices"] = slices(table, **shared)
+    phases = grid.names(phase) if phase in grid else None
+    for quantity in quantities:
+        if quantity.column in grid:
+            with own_style():
+                figures[quantity.key] = blank_figure(6.0, 4.8)
+                axes = figures[quantity.key].add_subplot()
+                draw_quantity(axes, grid, quantity, scales, phases=phases)
+    return figures
+
+
 def save_panels(
     table: object,
     directory: str | os.PathLike[str],
@@ -167,41 +208,17 @@ def save_panels(
         TypeError: As :func:`panels`.
         ValueError: As :func:`panels`, or a format that matplotlib cannot write.
     """
-    grid = _checked(table, load, temperature, hot, scales, phase)
     known = FigureCanvasAgg.get_supported_filetypes()
     unknown = [ending for ending in formats if ending not in known]
     if unknown:
         raise ValueError(f"formats: matplotlib writes no {unknown}; it writes {sorted(known)}")
+    shared: dict[str, Any] = {"load": load, "temperature": temperature, "hot": hot}
+    named: dict[str, Any] = {"phase": phase, "probability": probability}
+    looks: dict[str, Any] = {"scales": scales, "quantities": quantities}
     figures = {
-        "panels": panels(
-            table,
-            load=load,
-            temperature=temperature,
-            hot=hot,
-            scales=scales,
-            quantities=quantities,
-            phase=phase,
-            probability=probability,
-        )
+        "panels": panels(table, **shared, **looks, **named),
+        **single_figures(table, **shared, **looks, **named),
     }
-    if phase in grid:
-        figures["phases"] = phase_map(
-            table,
-            load=load,
-            temperature=temperature,
-            hot=hot,
-            phase=phase,
-            probability=probability,
-        )
-    if "test_acc_mean" in grid:
-        figures["slices"] = slices(table, load=load, temperature=temperature, hot=hot)
-    phases = grid.names(phase) if phase in grid else None
-    for quantity in quantities:
-        if quantity.column in grid:
-            with own_style():
-                figures[quantity.key] = blank_figure(6.0, 4.8)
-                axes = figures[quantity.key].add_subplot()
-                draw_quantity(axes, grid, quantity, scales, phases=phases)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
