@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"clock", "randomness"},
     "sweep": {"training", "metrics", "results", "store", "plots", "clock", "provenance"},
     "study": {"results", "store", "plots", "clock"},
+    "report": {"sweep", "study", "training", "plots", "results", "store", "clock", "provenance"},
     "cli": {"*"},
     "__init__": {"*"},
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-_STUDY_EXTRA = {"matplotlib", "pydantic", "rich", "sklearn", "typer", "yaml"}
+_STUDY_EXTRA = {"jinja2", "matplotlib", "pydantic", "rich", "sklearn", "typer", "yaml"}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from landscape_fast.cli.studies import export, retry, status, study
+from landscape_fast.cli.studies import export, report, retry, status, study
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -78,7 +78,7 @@ LoadColumn = Annotated[str, typer.Option(metavar="COLUMN", help="Load-like knob.
 TemperatureColumn = Annotated[str, typer.Option(metavar="COLUMN", help="Temperature-like knob.")]
 ThresholdOption = Annotated[Any, typer.Option(parser=_threshold, metavar="NUMBER|data")]
 
-for _command in (study, status, retry, export):
+for _command in (study, status, retry, report, export):
     app.command()(_reported(_command))
 
 

@@ -118,3 +118,16 @@ def export(
     from landscape_fast.cli.export import export_tables
 
     export_tables(folder, to, output)
+
+
+def report(
+    folder: Folder,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: STUDY/report.html."),
+    ] = None,
+) -> None:
+    """Write one HTML page about a finished study: figures, tables, recipe, cost, versions."""
+    from landscape_fast.report import write_report
+
+    typer.echo(f"report: {write_report(folder, output)}")
