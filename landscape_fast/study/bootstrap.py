@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,15 @@ from landscape_fast.study.taxonomy import (
     PHASES,
     SHARPNESS_THRESHOLD,
     SIMILARITY_THRESHOLD,
+    converged_rows,
+    number_or_data,
     phases_of,
+)
+from landscape_fast.study.thresholds import (
+    FEWEST,
+    connectivity_level,
+    sharpness_level,
+    similarity_level,
 )
 
 T = TypeVar("T")
@@ -41,6 +49,7 @@ class PhaseProbabilities:
     cells: Columns  # the load and the temperature column, one row per cell
     probabilities: Number  # (cells, 6) float64, in the order of PHASES; rows sum to 1
     several_phases: float  # share of replicates whose map shows more than one phase
+    thresholds: Number  # (3, replicates) of sharpness, connectivity and similarity; nan: none found
     replicates: int
 
     def added_to(self, table: T, *, phase: str = "phase") -> T:
@@ -75,18 +84,20 @@ def phase_probabilities(
     sharpness: str = "hessian_trace",
     connectivity: str = "mc_train_err",
     similarity: str = "cka_softmax",
-    sharpness_threshold: float = SHARPNESS_THRESHOLD,
-    connectivity_threshold: float = CONNECTIVITY_THRESHOLD,
-    similarity_threshold: float = SIMILARITY_THRESHOLD,
+    sharpness_threshold: float | Literal["data"] = SHARPNESS_THRESHOLD,
+    connectivity_threshold: float | Literal["data"] = CONNECTIVITY_THRESHOLD,
+    similarity_threshold: float | Literal["data"] = SIMILARITY_THRESHOLD,
     replicates: int = 1000,
     seed: int = 0,
 ) -> PhaseProbabilities:
     """Estimate the probability of each phase in each cell by a bootstrap over training runs.
 
-    Thresholds are held fixed. A replicate in which none of a metric's measured runs or pairs was
-    drawn says nothing new about that metric, which then keeps the cell's own mean. With three runs
-    that happens to the pairs in one replicate of nine; with a single measured pair the metric never
-    varies, and its uncertainty is not seen.
+    Thresholds that are numbers are held fixed; ``"data"`` finds them again in every replicate, so
+    that their own uncertainty is seen. A cell is undecided throughout where a run or pair did not
+    converge (column ``converged`` of either table). A replicate in which none of a metric's
+    measured runs or pairs was drawn says nothing new about that metric, which then keeps the cell's
+    own mean. With three runs that happens to the pairs in one replicate of nine; with a single
+    measured pair the metric never varies, and its uncertainty is not seen.
 
     Args:
         runs: Table of one row per cell and run.
@@ -101,7 +112,7 @@ def phase_probabilities(
         connectivity: Column of ``pairs``, mode connectivity in percentage points.
         similarity: Column of ``pairs``, CKA.
         sharpness_threshold: Of the logarithm; see :func:`~landscape_fast.study.taxonomy.classify`.
-        connectivity_threshold: Percentage points.
+        connectivity_threshold: Percentage points. ``"data"`` is here the split without repeats.
         similarity_threshold: CKA.
         replicates: Number of resampled maps; a probability p has the standard error
             sqrt(p (1 - p) / replicates) from this.
@@ -133,28 +144,65 @@ def phase_probabilities(
     names = column(a, run, argument="run")
     ends = column(b, run_i, argument="run_i"), column(b, run_j, argument="run_j")
 
-    thresholds = sharpness_threshold, connectivity_threshold, similarity_threshold
-    maps = []
+    sound = converged_rows(a), converged_rows(b) | (ends[0] == ends[1])
+    each = []
     for cell, at in rows.items():
         of_pairs = pair_rows.get(cell, np.empty(0, dtype=np.intp))
         i, j = _places(cell, names[at].tolist(), [end[of_pairs].tolist() for end in ends])
         drawn = _draws(cell, len(at), replicates, seed)
         drawn_pairs = drawn[:, i] * drawn[:, j]
         mean_trace = _means(trace[at], drawn)
-        values = (
-            np.log(np.where(mean_trace > 0.0, mean_trace, np.nan)),
-            _means(np.where(i == j, np.nan, mc[of_pairs]), drawn_pairs),
-            _means(np.where(i == j, np.nan, cka[of_pairs]), drawn_pairs),
+        values = np.stack(
+            [
+                np.log(np.where(mean_trace > 0.0, mean_trace, np.nan)),
+                _means(np.where(i == j, np.nan, mc[of_pairs]), drawn_pairs),
+                _means(np.where(i == j, np.nan, cka[of_pairs]), drawn_pairs),
+            ]
         )
-        maps.append(phases_of(*values, thresholds=thresholds))
-    found = np.stack([np.stack(maps) == name for name in PHASES])  # (6, cells, replicates)
+        each.append(values if sound[0][at].all() and sound[1][of_pairs].all() else values * np.nan)
     first = [at[0] for at in rows.values()]
+    values = np.stack(each, axis=1)  # (3, cells, replicates)
+    thresholds = thresholds_of(
+        values,
+        (sharpness_threshold, connectivity_threshold, similarity_threshold),
+        [values_of[first] for values_of in knobs.values()],
+    )
+    maps = phases_of(*values, thresholds=thresholds[:, None])
+    found = np.stack([maps == name for name in PHASES])  # (6, cells, replicates)
     return PhaseProbabilities(
         cells={name: values[first] for name, values in knobs.items()},
         probabilities=found.mean(axis=2).T,
         several_phases=float((found[:-1].any(axis=1).sum(axis=0) > 1).mean()),
+        thresholds=thresholds,
         replicates=replicates,
     )
+
+
+def thresholds_of(
+    values: Number, given: tuple[float | str, float | str, float | str], knobs: list[NDArray[Any]]
+) -> Number:
+    """Thresholds (3, replicates): those given, and in place of ``"data"`` those of each replicate.
+
+    ``values`` is (3, cells, replicates). nan where too few cells have values, and then no cell can
+    be told from it.
+    """
+    named = zip(("sharpness", "connectivity", "similarity"), given, strict=True)
+    numbers_given = [number_or_data(f"{name}_threshold", value) for name, value in named]
+    fixed = [np.nan if value is None else value for value in numbers_given]
+    out = np.tile(np.array(fixed)[:, None], values.shape[2])
+    if None not in numbers_given:
+        return out
+    for replicate, (s, c, a) in enumerate(values.transpose(2, 0, 1)):
+        known = np.isfinite(s) & np.isfinite(c)
+        if known.sum() >= FEWEST and numbers_given[0] is None:
+            out[0, replicate] = sharpness_level(s[known], knobs[0][known], knobs[1][known])
+        if known.sum() >= FEWEST and numbers_given[1] is None:
+            out[1, replicate] = connectivity_level(c[known])
+        sharp, poor = out[:2, replicate]
+        fourth = known & (s <= sharp) & (c >= poor) & np.isfinite(a)
+        if fourth.sum() >= FEWEST and numbers_given[2] is None:
+            out[2, replicate] = similarity_level(a[fourth])[0]
+    return out
 
 
 def _by_cell(columns: Columns, knobs: tuple[str, str]) -> dict[Cell, NDArray[np.intp]]:

@@ -17,6 +17,7 @@ CIFAR-10 measurements and carry over to no other data set by themselves; see
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -109,15 +110,15 @@ def classify(
     named = {"sharpness": sharpness, "connectivity": connectivity, "similarity": similarity}
     values = np.stack([numbers(columns, wanted, argument=name) for name, wanted in named.items()])
     values[np.isinf(values)] = np.nan  # a metric that diverged is no measurement either
-    usable = _converged(columns, converged)
+    usable = converged_rows(columns, converged)
 
     spread = None
     if connectivity_spread is not None:
         spread = numbers(columns, connectivity_spread, argument="connectivity_spread")
     given = {
-        "sharpness": _number("sharpness_threshold", sharpness_threshold),
-        "connectivity": _number("connectivity_threshold", connectivity_threshold),
-        "similarity": _number("similarity_threshold", similarity_threshold),
+        "sharpness": number_or_data("sharpness_threshold", sharpness_threshold),
+        "connectivity": number_or_data("connectivity_threshold", connectivity_threshold),
+        "similarity": number_or_data("similarity_threshold", similarity_threshold),
     }
     knobs = columns[load], columns[temperature]
     thresholds = _thresholds(given, values, usable, knobs, spread)
@@ -137,11 +138,12 @@ def phases_of(
     connectivity: ArrayLike,
     similarity: ArrayLike,
     *,
-    thresholds: tuple[float, float, float],
+    thresholds: Sequence[float] | Number,
 ) -> NDArray[np.str_]:
-    """Apply the rule to arrays of one shape; a value that a branch needs and is NaN: undecided.
+    """Apply the rule to arrays of one shape; what a branch needs and is NaN: undecided.
 
-    ``thresholds`` are those of sharpness, connectivity and similarity.
+    ``thresholds`` are those of sharpness, connectivity and similarity: numbers, or arrays that go
+    with the values.
 
     Example:
         >>> phases_of([7.0, 4.0, 4.0], [-9.0, 0.0, -9.0], np.nan, thresholds=(5.9, -2.0, 0.7))
@@ -152,7 +154,8 @@ def phases_of(
     )
     sharp, poor, similar = s > thresholds[0], c < thresholds[1], a >= thresholds[2]
     fourth = ~sharp & ~poor
-    missing = np.isnan(s) | np.isnan(c) | (fourth & np.isnan(a))
+    missing = np.isnan(s + thresholds[0]) | np.isnan(c + thresholds[1])
+    missing |= fourth & np.isnan(a + thresholds[2])
     return np.select(
         [missing, sharp & poor, sharp, poor, ~similar], ["undecided", *PHASES[:4]], PHASES[4]
     )
@@ -169,7 +172,7 @@ def phase_counts(table: object, *, phase: str = "phase") -> dict[str, int]:
     return {name: found.count(name) for name in PHASES}
 
 
-def _number(argument: str, threshold: float | str) -> float | None:
+def number_or_data(argument: str, threshold: float | str) -> float | None:
     """An explicit threshold as a float, or None for ``"data"``."""
     if isinstance(threshold, str):
         if threshold != "data":
@@ -182,8 +185,8 @@ def _number(argument: str, threshold: float | str) -> float | None:
     return float(threshold)
 
 
-def _converged(columns: Columns, name: str | None) -> NDArray[np.bool_]:
-    """Which cells may be classified at all."""
+def converged_rows(columns: Columns, name: str | None = None) -> NDArray[np.bool_]:
+    """Which rows converged, by the column ``name`` or else ``converged``; all where it is not."""
     if name is None and "converged" not in columns:
         return np.ones(len(next(iter(columns.values()))), dtype=np.bool_)
     values = column(columns, name or "converged", argument="converged").tolist()

@@ -15,12 +15,14 @@ data hold no two groups: there a threshold would only cut noise. Two questions a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from landscape_fast.study.mixture import two_normals
 
 Number = NDArray[np.float64]
 
@@ -29,7 +31,7 @@ Number = NDArray[np.float64]
 #: per cell there: one percentage point of training error.
 MARGIN_UNITS = MappingProxyType({"sharpness": 0.15, "connectivity": 1.0, "similarity": 0.035})
 
-_FEWEST = 4  # cells; fewer cannot show two groups
+FEWEST = 4  # cells; fewer cannot show two groups
 _SIGNIFICANCE = 0.05
 _UNIFORM_DRAWS = 999
 
@@ -43,6 +45,7 @@ class Split:
     above: int
     explained: float  # share of variance between the groups; nan if the threshold is a tolerance
     p_value: float  # of this share in uniform samples; nan if not asked
+    gain: float = float("nan")  # BIC in favour of two normal laws over one; nan if not asked
 
 
 def sharpness_split(values: Number, load: NDArray[Any], temperature: NDArray[Any]) -> Split:
@@ -67,12 +70,7 @@ def sharpness_split(values: Number, load: NDArray[Any], temperature: NDArray[Any
         ValueError: Fewer than four cells, or no two groups (module docstring).
     """
     _enough("sharpness", values)
-    profiles = [
-        values[load == one][np.argsort(temperature[load == one], kind="stable")]
-        for one in np.unique(load)
-    ]
-    directions = (profiles, [profile[::-1] for profile in profiles])
-    cut, _ = max((_two_levels(each) for each in directions), key=lambda found: found[1])
+    cut, profiles = sharpness_level(values, load, temperature), _profiles(values, load, temperature)
     changing = [each for each in profiles if (each > cut).any() and (each <= cut).any()]
     return _judged("sharpness", values > cut, values, cut, *_evidence(changing or [values]))
 
@@ -111,13 +109,16 @@ def connectivity_split(values: Number, *, spread: Number | None = None) -> Split
             p_value=float("nan"),
         )
     _enough("connectivity", values)
-    barrier = np.log1p(np.maximum(-values, 0.0))
-    cut = -float(np.expm1(_otsu(barrier)))
-    return _judged("connectivity", values >= cut, values, cut, *_evidence([barrier]))
+    cut = connectivity_level(values)
+    return _judged("connectivity", values >= cut, values, cut, *_evidence([_barriers(values)]))
 
 
 def similarity_split(values: Number) -> Split:
-    """Find the level between dissimilar and similar among the cells of phase IV: Otsu's split.
+    """Find the level between dissimilar and similar among the cells of phase IV.
+
+    Two normal laws of one width are fitted. Where BIC favours them over a single law (``.gain`` is
+    positive), the threshold is where both are equally likely. Else the values are one group, as a
+    smooth crossover gives, and the threshold is Otsu's split of it: a convention.
 
     Args:
         values: (cells,) CKA of the flat, well connected cells, finite.
@@ -126,14 +127,48 @@ def similarity_split(values: Number) -> Split:
         ValueError: Fewer than four cells, or groups no further apart than training noise.
     """
     _enough("similarity", values)
+    cut, gain = similarity_level(values)
+    split = _judged("similarity", values >= cut, values, cut, _explained([values]), float("nan"))
+    return replace(split, gain=gain)
+
+
+def sharpness_level(values: Number, load: NDArray[Any], temperature: NDArray[Any]) -> float:
+    """The threshold of :func:`sharpness_split`, whether or not there are two groups."""
+    profiles = _profiles(values, load, temperature)
+    directions = (profiles, [profile[::-1] for profile in profiles])
+    return max((_two_levels(each) for each in directions), key=lambda found: found[1])[0]
+
+
+def connectivity_level(values: Number) -> float:
+    """The threshold of :func:`connectivity_split` without repeats, likewise."""
+    return -float(np.expm1(_otsu(_barriers(values))))
+
+
+def similarity_level(values: Number) -> tuple[float, float]:
+    """The threshold of :func:`similarity_split`, likewise, and BIC in favour of two laws."""
     cut = _otsu(values)
-    return _judged("similarity", values >= cut, values, cut, _explained([values]), float("nan"))
+    if values.min() == values.max():
+        return cut, float("nan")
+    found = two_normals(values, start=cut, least_deviation=MARGIN_UNITS["similarity"] / 10.0)
+    return (found.threshold if found.gain > 0.0 else cut), found.gain
+
+
+def _profiles(values: Number, load: NDArray[Any], temperature: NDArray[Any]) -> list[Number]:
+    """The values of each load, ordered by temperature."""
+    return [
+        values[load == one][np.argsort(temperature[load == one], kind="stable")]
+        for one in np.unique(load)
+    ]
+
+
+def _barriers(values: Number) -> Number:
+    return np.asarray(np.log1p(np.maximum(-values, 0.0)))
 
 
 def _enough(metric: str, values: Number) -> None:
-    if len(values) < _FEWEST:
+    if len(values) < FEWEST:
         raise ValueError(
-            f'{metric}_threshold="data" needs at least {_FEWEST} measured cells, got '
+            f'{metric}_threshold="data" needs at least {FEWEST} measured cells, got '
             f"{len(values)}; give it as a number"
         )
 

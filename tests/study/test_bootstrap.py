@@ -169,6 +169,56 @@ def test_probabilities_join_the_table_by_cell():
     assert joint[2] == 1.0
 
 
+@pytest.mark.parametrize("where", ["runs", "pairs"])
+def test_a_cell_that_did_not_converge_stays_undecided(where):
+    mc, cka = {(0, 1): -9.0}, {(0, 1): 0.5}
+    runs, pairs = joined(*(tables([900.0, 900.0], mc, cka, width=width) for width in (2, 4)))
+    if where == "runs":
+        runs["converged"] = [True, False, True, True]
+    else:
+        pairs["converged"] = [False, True]
+    found = phase_probabilities(runs, pairs).probabilities
+    assert found[0, PHASES.index("undecided")] == 1.0
+    assert found[1, PHASES.index("I")] == 1.0
+
+
+def grid_of_runs(random, level):
+    """Four loads x six temperatures; sharp before the third temperature; five runs each."""
+    parts = []
+    for width in range(4):
+        for batch in range(6):
+            log_trace = (7.0 if batch < 3 else level) + random.normal(0, 0.3, 5)
+            pairs = pairs_of(5)
+            runs, of_pairs = tables(
+                list(np.exp(log_trace)), dict.fromkeys(pairs, 0.0), dict.fromkeys(pairs, 0.5), width
+            )
+            runs["batch_size"] = [batch] * 5
+            of_pairs["batch_size"] = [batch] * len(pairs)
+            parts.append((runs, of_pairs))
+    return joined(*parts)
+
+
+def test_thresholds_from_the_data_are_found_again_in_every_replicate():
+    runs, pairs = grid_of_runs(np.random.default_rng(0), level=4.0)
+    found = phase_probabilities(runs, pairs, sharpness_threshold="data", replicates=50)
+    assert found.thresholds.shape == (3, 50)
+    assert found.thresholds[0].std() > 0.0
+    assert found.thresholds[0].mean() == pytest.approx(5.5, abs=0.15)
+    assert (found.thresholds[1] == -2.0).all()
+    sharp = np.array(found.cells["batch_size"]) < 3
+    assert (found.probabilities[sharp, PHASES.index("II")] == 1.0).all()
+    assert (found.probabilities[~sharp, PHASES.index("IV-A")] == 1.0).all()
+    fixed = phase_probabilities(runs, pairs, replicates=50)
+    assert (fixed.thresholds[0] == 5.9).all()
+
+
+def test_too_few_cells_for_a_threshold_are_undecided():
+    runs, pairs = tables([900.0, 900.0], {(0, 1): -9.0}, {(0, 1): 0.5})
+    found = phase_probabilities(runs, pairs, sharpness_threshold="data", replicates=5)
+    assert np.isnan(found.thresholds[0]).all()
+    assert found.probabilities[0, PHASES.index("undecided")] == 1.0
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

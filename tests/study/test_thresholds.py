@@ -142,7 +142,14 @@ def test_repeats_without_spread_are_refused(spread):
 
 def test_similarity_is_split_between_its_two_levels():
     found = similarity_split(np.array([0.5, 0.52, 0.55, 0.74, 0.78, 0.80]))
-    assert found.threshold == pytest.approx((0.55 + 0.74) / 2.0)
+    assert found.threshold == pytest.approx((0.523 + 0.773) / 2.0, abs=1e-3)  # of their means
+    assert found.gain > 0.0
+
+
+def test_a_smooth_crossover_of_similarity_is_one_group_cut_by_convention():
+    found = similarity_split(np.linspace(0.5, 0.8, 31))
+    assert found.gain < 0.0
+    assert found.threshold == pytest.approx(0.65, abs=0.011)
 
 
 def test_classify_takes_all_three_from_the_data_and_leaves_out_what_is_undecided():
