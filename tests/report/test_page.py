@@ -186,7 +186,5 @@ def test_pictures_are_embedded_with_their_titles(tree):
 
 
 def test_a_folder_without_a_finished_study_is_refused(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"holds no study\.yaml; run "
-    ):
+    with pytest.raises(FileNotFoundError, match=r"holds no study\.yaml; run "):
         write_report(tmp_path)
