@@ -40,7 +40,7 @@ def fit(
     save_every_s: float = 60.0,
     progress: Progress | None = None,
 ) -> Fit:
-    """Train the model of ``recipe`` by SGD with momentum.
+    """Train the model of ``recipe`` by the optimizer that it names.
 
     The same recipe gives the same bits on the same machine, for a given number of threads, also
     when the run was killed and continued. Weight decay acts on every parameter, BatchNorm's and
@@ -75,27 +75,20 @@ def fit(
         (22, False, True)
     """
     path = None if checkpoint is None else Path(checkpoint)
-    if path is not None and (finished := _finished(path, recipe)) is not None:
+    if (finished := finished_fit(recipe, path)) is not None:
         return finished
     device = torch.device(device)
-    partial = None if path is None else path.with_name(path.name + ".partial")
     with repeatable_training(device):
-        run = Run(recipe, recipe.load_dataset(dataset), device)
-        if partial is not None and (content := _unfinished(partial, recipe, device)) is not None:
-            run.restore(content)
+        run = begin(recipe, recipe.load_dataset(dataset), device, path)
         saved_at = seconds()
         while not run.complete:
             run.train_epoch()
-            if partial is not None and seconds() - saved_at >= save_every_s:
-                write_atomically(partial, run.content())
+            if path is not None and seconds() - saved_at >= save_every_s:
+                save_unfinished(run, path)
                 saved_at = seconds()
             if progress is not None:
                 progress(len(run.losses), recipe.epochs, run.losses[-1])
-        result = _result(run)
-    if path is not None and partial is not None:
-        write_atomically(path, _content(result))
-        partial.unlink(missing_ok=True)
-    return result
+        return conclude(run, path)
 
 
 def load_fit(path: str | Path) -> Fit:
@@ -106,6 +99,39 @@ def load_fit(path: str | Path) -> Fit:
         ValueError: The file is damaged or was not written by :func:`fit`.
     """
     return _fit(read_content(path), path)
+
+
+def begin(recipe: Recipe, data: Dataset, device: torch.device, path: Path | None) -> Run:
+    """Return the run of a recipe, continued from the unfinished one beside ``path`` if it is there.
+
+    Args:
+        recipe: Of the run.
+        data: Of the recipe, noise and fraction applied.
+        device: Where to train.
+        path: File for the result, if any.
+    """
+    run = Run(recipe, data, device)
+    if path is not None and (content := _unfinished(_partial(path), recipe, device)) is not None:
+        run.restore(content)
+    return run
+
+
+def save_unfinished(run: Run, path: Path) -> None:
+    """Write the state of a run beside ``path``, the file for its result."""
+    write_atomically(_partial(path), run.content())
+
+
+def conclude(run: Run, path: Path | None) -> Fit:
+    """Return the result of a complete run; write it to ``path``, if any, and tidy up."""
+    result = _result(run)
+    if path is not None:
+        write_atomically(path, _content(result))
+        _partial(path).unlink(missing_ok=True)
+    return result
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
 
 
 def _result(run: Run) -> Fit:
@@ -151,9 +177,13 @@ def _fit(content: dict[str, Any], path: str | Path) -> Fit:
         ) from error
 
 
-def _finished(path: Path, recipe: Recipe) -> Fit | None:
-    """The result in ``path``, if there is one; never somebody else's."""
-    if not path.exists():
+def finished_fit(recipe: Recipe, path: Path | None) -> Fit | None:
+    """Return the result in ``path``, if there is one.
+
+    Raises:
+        ValueError: ``path`` holds something else than this recipe's result.
+    """
+    if path is None or not path.exists():
         return None
     try:
         content = read_content(path)

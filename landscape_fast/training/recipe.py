@@ -33,7 +33,7 @@ _REFERENCE_BATCH = 128  # at which linear scaling leaves the learning rate as it
 # and is left out of the identifier, so that results stored before are found again.
 _LATER = (
     *("pixel_noise", "pixel_noise_wraps", "linear_lr_scaling", "schedule"),
-    *("channels_last", "autocast"),
+    *("channels_last", "autocast", "optimizer"),
 )
 _USED_BY = {"lr_decay": ("decay", "three_step"), "lr_decay_at": ("decay",)}  # schedules
 
@@ -51,7 +51,8 @@ class Recipe(BaseModel):
 
     References:
         Yang et al. (2021), arXiv:2107.11228: SGD with momentum. linear_lr_scaling: Goyal et al.
-        (2017), arXiv:1706.02677.
+        (2017), arXiv:1706.02677. adam: Kingma and Ba (2015), arXiv:1412.6980; adamw: Loshchilov
+        and Hutter (2019), arXiv:1711.05101.
 
     Example:
         >>> recipe = Recipe(model="small_cnn", data="digits", width=4, batch_size=32, epochs=8)
@@ -84,7 +85,8 @@ class Recipe(BaseModel):
     schedule: Schedule = "decay"
     lr_decay: float = Field(default=0.1, gt=0.0, le=1.0)  # factor; 1 keeps lr constant
     lr_decay_at: float = Field(default=0.75, ge=0.0, le=1.0)  # share of the epochs done before
-    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"  # weight decay of adamw is decoupled
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)  # of Adam its beta_1; beta_2 is 0.999
     nesterov: bool = False
     weight_decay: float = Field(default=5e-4, ge=0.0)  # of all parameters, BatchNorm's and biases
     seed: int = Field(default=0, ge=0)  # of initial weights, sample order and random layers
@@ -118,6 +120,8 @@ class Recipe(BaseModel):
     def _consistent(self) -> Recipe:
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("nesterov is true, which needs momentum above 0, got 0.0")
+        if self.nesterov and self.optimizer != "sgd":
+            raise ValueError(f"nesterov is true, which optimizer {self.optimizer!r} ignores")
         for field, schedules in _USED_BY.items():
             value = getattr(self, field)
             if self.schedule not in schedules and value != type(self).model_fields[field].default:

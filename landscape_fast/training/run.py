@@ -1,22 +1,23 @@
-"""A training run in progress: seeded epochs of SGD over resident data."""
+"""A training run in progress: seeded epochs of gradient descent over resident data."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from landscape_fast.training.data import Dataset
+from landscape_fast.training.data import IGNORED, Dataset
 from landscape_fast.training.early_stopping import settled
 from landscape_fast.training.losses import build_loss
 from landscape_fast.training.randomness import derived_seed, seeded
 from landscape_fast.training.recipe import Recipe
 
 Weights = dict[str, Tensor]
+Network = Callable[[Tensor], Tensor]
 
 
 class Run:
@@ -40,23 +41,16 @@ class Run:
         self.losses: list[float] = []  # one per epoch done
         self.best: Weights | None = None  # of the epoch that the checkpoint rule prefers so far
         self.best_epoch = -1
-        self._device = device
-        self._inputs = data.cast(getattr(torch, recipe.dtype)).train_inputs.to(device)
-        self._targets = data.train_targets.to(device)
-        self._sizes = _batch_sizes(len(self._targets), recipe)
-        self._loss = build_loss(recipe.loss)
-        self._model = recipe.build_model(data).to(device)
+        self.device = device
+        self.inputs = data.cast(getattr(torch, recipe.dtype)).train_inputs.to(device)
+        self.targets = data.train_targets.to(device)
+        self._sizes = _batch_sizes(len(self.targets), recipe)
+        self._criterion = build_loss(recipe.loss)
+        self.model = recipe.build_model(data).to(device)
         if recipe.channels_last:
-            _check_images(self._inputs)
-            self._model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimizer = torch.optim.SGD(
-            self._model.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-            fused=True,  # on small networks its overhead is a third below that of foreach
-        )
+            _check_images(self.inputs)
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = new_optimizer(recipe, self.model.parameters())
 
     @property
     def diverged(self) -> bool:
@@ -80,24 +74,28 @@ class Run:
     @property
     def weights(self) -> Weights:
         """Current parameters and buffers, not copied."""
-        return self._model.state_dict()
+        return self.model.state_dict()
 
     def train_epoch(self) -> None:
         """Make one pass over the data in a new random order."""
         epoch = len(self.losses)
-        batches = self.batches(epoch)
-        rates = [self.recipe.learning_rate(epoch + i / len(batches)) for i in range(len(batches))]
-        self._model.train()
-        with seeded(derived_seed(self.recipe.seed, "layers", epoch), self._device):
+        batches, rates = self.batches(epoch), self.rates(epoch)
+        self.model.train()
+        with seeded(derived_seed(self.recipe.seed, "layers", epoch), self.device):
             losses = [self._step(*step) for step in zip(batches, rates, strict=True)]
         # This is the one wait for the device.
         self.finish_epoch(torch.stack(losses).cpu())
 
+    def rates(self, epoch: int) -> list[float]:
+        """Learning rate of each step of an epoch."""
+        steps = len(self._sizes)
+        return [self.recipe.learning_rate(epoch + step / steps) for step in range(steps)]
+
     def batches(self, epoch: int) -> tuple[Tensor, ...]:
         """Rows of the training set that make up each batch of an epoch, in its random order."""
         order = torch.Generator().manual_seed(derived_seed(self.recipe.seed, "order", epoch))
-        shuffled = torch.randperm(len(self._targets), generator=order, device="cpu")
-        return shuffled[: sum(self._sizes)].to(self._device).split(self.recipe.batch_size)
+        shuffled = torch.randperm(len(self.targets), generator=order, device="cpu")
+        return shuffled[: sum(self._sizes)].to(self.device).split(self.recipe.batch_size)
 
     def finish_epoch(self, losses: Tensor) -> None:
         """Record an epoch whose updates are made, and keep its weights if the rule says so.
@@ -105,8 +103,8 @@ class Run:
         Args:
             losses: Of each batch, on the CPU.
         """
-        # Means over batches become the mean over samples.
-        sizes = torch.tensor(self._sizes, dtype=torch.float64, device="cpu")
+        # Means over batches become the mean over samples, or over the tokens of sequences.
+        sizes = torch.tensor(self._terms(len(self.losses)), dtype=torch.float64, device="cpu")
         mean = float(losses.double() @ sizes / sizes.sum())
         lowest = self.recipe.checkpoint != "last" and mean < min(self.losses, default=math.inf)
         self.losses.append(mean)
@@ -120,35 +118,56 @@ class Run:
             "recipe": self.recipe.model_dump_json(),
             "losses": self.losses,
             "model": self.weights,
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "best": self.best,
             "best_epoch": self.best_epoch,
         }
 
     def restore(self, content: dict[str, Any]) -> None:
         """Continue from the state in ``content``."""
-        self._model.load_state_dict(content["model"])
-        self._optimizer.load_state_dict(content["optimizer"])
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
         self.losses = content["losses"]
         self.best, self.best_epoch = content["best"], content["best_epoch"]
 
-    def _step(self, rows: Tensor, rate: float) -> Tensor:
-        inputs = self._inputs.index_select(0, rows)
-        if self.recipe.channels_last:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+    def _terms(self, epoch: int) -> list[int]:
+        """Of how many terms the loss of each batch is the mean."""
+        if self.targets.dim() == 1 or self.targets.is_floating_point():
+            return self._sizes
+        counts = (self.targets != IGNORED).flatten(1).sum(1)
+        return torch.stack([counts[rows].sum() for rows in self.batches(epoch)]).tolist()
+
+    def loss(self, network: Network, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Training loss of a batch, in the precision of the recipe.
+
+        Args:
+            network: The model, or what computes the same with weights from elsewhere.
+            inputs: A batch of inputs.
+            targets: Theirs.
+
+        Raises:
+            TypeError: The loss function returns something else than a scalar.
+        """
         with self._precision():
-            outputs = self._model(inputs)
+            outputs = network(inputs)
         if self.recipe.autocast != "none":
             outputs = outputs.float()
-        loss = self._loss(outputs, self._targets.index_select(0, rows))
+        loss = self._criterion(outputs, targets)
         if not isinstance(loss, Tensor) or loss.dim():
             raise TypeError(
                 f"loss {self.recipe.loss!r} must return the scalar mean over a batch, got {loss!r}"
             )
-        self._optimizer.param_groups[0]["lr"] = rate
-        self._optimizer.zero_grad()
+        return loss
+
+    def _step(self, rows: Tensor, rate: float) -> Tensor:
+        inputs = self.inputs.index_select(0, rows)
+        if self.recipe.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        loss = self.loss(self.model, inputs, self.targets.index_select(0, rows))
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.zero_grad()
         loss.backward()
-        self._optimizer.step()
+        self.optimizer.step()
         return loss.detach()
 
     def _precision(self) -> AbstractContextManager[object]:
@@ -157,7 +176,7 @@ class Run:
         # Weights change in every step, and the cache of their copies is only emptied when the
         # outermost of nested contexts ends.
         dtype = getattr(torch, self.recipe.autocast)
-        return torch.autocast(self._device.type, dtype=dtype, cache_enabled=False)
+        return torch.autocast(self.device.type, dtype=dtype, cache_enabled=False)
 
 
 @contextmanager
@@ -180,6 +199,17 @@ def repeatable_training(device: torch.device) -> Iterator[None]:
     finally:
         if device.type == "cuda":
             cudnn.deterministic, cudnn.benchmark = switches
+
+
+def new_optimizer(recipe: Recipe, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """Return the optimiser of a recipe, before its first step."""
+    # Fused: on small networks its overhead is a third below that of foreach.
+    common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": True}
+    if recipe.optimizer == "sgd":
+        momentum: dict[str, Any] = {"momentum": recipe.momentum, "nesterov": recipe.nesterov}
+        return torch.optim.SGD(parameters, **momentum, **common)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, betas=(recipe.momentum, 0.999), **common)
 
 
 def _batch_sizes(samples: int, recipe: Recipe) -> list[int]:

@@ -37,6 +37,7 @@ OTHER = {
     "dtype": "float64",
     "channels_last": True,
     "autocast": "bfloat16",
+    "optimizer": "adam",
 }
 NEEDS = {"model_options": {"model": "builtins:dict"}, "pixel_noise_wraps": {"pixel_noise": 8.0}}
 
@@ -93,6 +94,11 @@ def test_the_identifier_is_the_same_on_every_machine_and_version(fields, identif
 def test_a_later_field_at_its_default_leaves_the_identifier_alone():
     later = {"schedule": "decay", "pixel_noise": 0.0, "autocast": "none", "channels_last": False}
     assert Recipe(**BASE, **later).id == Recipe(**BASE).id
+
+
+def test_nesterov_is_of_sgd_alone():
+    with pytest.raises(ValueError, match="nesterov is true, which optimizer 'adamw' ignores"):
+        Recipe(**BASE, optimizer="adamw", nesterov=True)
 
 
 def test_setting_a_keeps_its_rate():

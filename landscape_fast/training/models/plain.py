@@ -6,7 +6,7 @@ import math
 
 from torch import nn
 
-from landscape_fast.training.models.arguments import check_positive
+from landscape_fast.training.arguments import check_positive
 
 _VGG11 = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # channels by width, between max pools
 

@@ -11,6 +11,7 @@ from landscape_fast.training.models.plain import mlp, small_cnn, vgg11, vgg11_bn
 from landscape_fast.training.models.resnet import resnet18, resnet34, resnet50
 from landscape_fast.training.models.vit import vit
 from landscape_fast.training.resolve import accepted, call, resolve
+from landscape_fast.training.sequences.transformer import transformer
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
     "mlp": mlp,
@@ -18,6 +19,7 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     "resnet34": resnet34,
     "resnet50": resnet50,
     "small_cnn": small_cnn,
+    "transformer": transformer,
     "vgg11": vgg11,
     "vgg11_bn": vgg11_bn,
     "vit": vit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from landscape_fast.training.models.arguments import check_positive
+from landscape_fast.training.arguments import check_positive
 
 
 class _Attention(nn.Module):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from landscape_fast.training.arguments import check_positive
 from landscape_fast.training.sequences.subwords import PADDING
 
 
@@ -67,17 +68,14 @@ def transformer(
         >>> model(torch.ones(3, 2, 5, dtype=torch.long)).shape
         torch.Size([3, 20, 5])
     """
-    sizes = {
-        "width": width,
-        "classes": classes,
-        "encoder_layers": encoder_layers,
-        "decoder_layers": decoder_layers,
-        "head_width": head_width,
-        "feed_forward": feed_forward,
-    }
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    check_positive(
+        width=width,
+        classes=classes,
+        encoder_layers=encoder_layers,
+        decoder_layers=decoder_layers,
+        head_width=head_width,
+        feed_forward=feed_forward,
+    )
     if width % 2:
         raise ValueError(f"width must be even, for sines and cosines of positions, got {width}")
     if width % min(head_width, width):
