@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from landscape_fast.sweep.study_file import read_study, sizes_of, study_text
 from landscape_fast.training.recipe import Recipe
@@ -201,4 +200,10 @@ EXPERIMENTS = sorted((Path(__file__).resolve().parents[2] / "experiments").glob(
 def test_the_experiments_of_the_project_are_good_studies(file, size):
     study = read_study(file, size)
     assert study.name == file.stem + (f"-{size}" if size else "")
-    assert yaml.safe_load(file.read_text())["classify"]
+
+
+def test_every_experiment_that_repeats_the_paper_comes_small_and_whole():
+    for file in EXPERIMENTS:
+        if sizes_of(file):
+            assert sizes_of(file) == ("preview", "full"), file
+            assert read_study(file, "preview").paper, file
