@@ -112,6 +112,8 @@ def snapshot(model: nn.Module) -> dict[str, object]:
     state: dict[str, object] = {"random state": torch.get_rng_state().clone()}
     for name, module in model.named_modules():
         state[f"mode of {name!r}"] = module.training
+        if isinstance(module, nn.RNNBase):  # the list that it computes with
+            state[f"weights of {name!r}"] = [id(weight) for weight in module._flat_weights]
     for name, tensor in model.state_dict(keep_vars=True).items():
         state[f"value of {name}"] = tensor.detach().clone()
         state[f"identity of {name}"] = id(tensor)

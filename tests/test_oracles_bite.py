@@ -58,6 +58,15 @@ def test_same_state_notices_every_kind_of_change(spoil):
         assert_same_state(model, before)
 
 
+def test_same_state_notices_that_a_recurrent_layer_lost_its_weights():
+    model = torch.nn.GRU(3, 2)
+    before = snapshot(model)
+    assert_same_state(model, before)
+    model._flat_weights = [weight.clone() for weight in model._flat_weights]
+    with pytest.raises(AssertionError):
+        assert_same_state(model, before)
+
+
 def test_dense_hessian_equals_the_closed_form_of_softmax_regression():
     inputs, targets = classification(7)
     model = nn.Linear(5, 3, bias=False)

@@ -17,6 +17,7 @@ from landscape_fast.linearise.checkpointing import stored_activations
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.rules.forms import DECOMPOSED, positional
+from landscape_fast.linearise.state import recurrent_weights_kept
 from landscape_fast.linearise.structure import map_tensors, tensors
 
 
@@ -55,7 +56,7 @@ class LossInputs:
         rebuilt = map_tensors(lambda _: next(leaves), batch)
         own = dict(self._model.named_parameters())[self.names[0]].dtype
         promoted = nullcontext() if values[0].dtype == own else _Promoted(values[0].dtype)
-        with promoted, stored_activations():
+        with promoted, stored_activations(), recurrent_weights_kept(self._model):
             return functional_call(
                 _Summed(self._model, objective), dict(zip(names, values, strict=False)), (rebuilt,)
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from landscape_fast import _native
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.dataset_loss import measured_loss, summed_gradient
+from landscape_fast.linearise.definition import Definition
 from landscape_fast.linearise.engines import Engine
 from landscape_fast.linearise.forecast import forecast
 from landscape_fast.linearise.objective import Objective
@@ -103,21 +105,18 @@ class DatasetOperator:
                 here = measured_loss(self._model, objective, self.space, self._batches)
             self._number_rows_and_batches()
             self._divide(*self._processes.sums(*here))
+            self._choose = partial(
+                choose, engine, self._model, sampled or objective, self.space, values_budget
+            )
             with self._processes.together():
-                self._engine, self.engine_note = choose(
-                    engine,
-                    self._model,
-                    sampled or self._objective,
-                    self.space,
-                    self._with_targets(next(iter(self._batches)), self._first_row),
-                    values_budget,
-                )
+                self._take_engine()
                 if precision != "float32" and self.engine != "captured":
                     raise ValueError(
                         f"precision={precision!r} needs the captured engine, but: "
                         f"{self.engine_note or 'engine=' + repr(engine)}"
                     )
                 self._batches.accept()  # a loss may have overwritten the first batch
+                self._definition = Definition(self._model)
 
     @property
     def engine(self) -> str:
@@ -254,17 +253,27 @@ class DatasetOperator:
 
     def _numbered(self) -> Iterator[tuple[int | None, Any]]:
         """The batches of one pass, with an index where every pass yields the same ones."""
+        self._objective.require_unchanged()
+        if self._definition.changed():
+            self._take_engine()
         self._engine.refresh()
         first_row = self._first_row
         for index, batch in enumerate(self.progress.over(self._batches, self.products)):
             yield index if self._batches.resident else None, self._with_targets(batch, first_row)
             first_row += rows(batch) or 0
+        self._definition = Definition(self._model)  # what passes change themselves does not count
+
+    def _take_engine(self) -> None:
+        first = self._with_targets(next(iter(self._batches)), self._first_row)
+        self._engine, self.engine_note = self._choose(first)
 
     def _with_targets(self, batch: Any, first_row: int) -> Any:
         """A batch as the engine wants it: with its own targets, or with drawn ones."""
         return batch if self._sampled is None else self._sampled.draw(self._model, batch, first_row)
 
     def _vectors(self, block: Tensor) -> Tensor:
+        if not isinstance(block, Tensor):
+            raise TypeError(f"block must be a torch.Tensor, got {type(block).__name__}")
         if block.shape[-1:] != self.shape[1:] or block.dim() > 2:
             raise ValueError(f"block must be (K, {self.shape[0]}), got {tuple(block.shape)}")
         return block.detach().to(self.device, self.dtype).reshape(-1, self.shape[0])

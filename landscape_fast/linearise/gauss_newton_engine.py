@@ -52,8 +52,8 @@ def choose_gauss_newton(
     model: nn.Module,
     objective: Objective,
     space: ParameterSpace,
+    values_budget: int | None,
     batch: Any,
-    values_budget: int | None = None,
 ) -> tuple[Engine, str | None]:
     """Engine for ``wanted`` (auto, captured or autograd), and why auto did not capture, if so.
 

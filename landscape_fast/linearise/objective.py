@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from landscape_fast.linearise.definition import Definition
 from landscape_fast.linearise.structure import rows
 
 LossFunction = Callable[[nn.Module, Any], Tensor | tuple[Tensor, Any]]
@@ -72,8 +73,12 @@ class Objective:
         for name, value in (("criterion", criterion), ("loss_fn", loss_fn)):
             if value is not None and not callable(value):
                 raise TypeError(f"{name} must be callable, got {type(value).__name__}")
+            if isinstance(value, type):
+                raise TypeError(f"{name} is the class {value.__name__}: pass an object of it")
         self._loss_fn = loss_fn
         self._criterion: Any = _as_module(criterion)
+        own: Any = self._criterion
+        self._definition = Definition(own, buffers=True) if isinstance(own, nn.Module) else None
         reduction = getattr(self._criterion, "reduction", "mean")
         if reduction == "none":
             raise ValueError("criterion has reduction='none'; use 'mean' or 'sum'")
@@ -83,6 +88,15 @@ class Objective:
         if self._known:
             self._criterion = copy.copy(self._criterion)
             self._criterion.reduction = "sum"
+
+    def require_unchanged(self) -> None:
+        """Refuse a criterion that is not what it was: the sums' divisor came from what it was.
+
+        Raises:
+            ValueError: A number or an attribute of the criterion changed.
+        """
+        if self._definition is not None and self._definition.changed():
+            raise ValueError("criterion has changed since the operator was made: make a new one")
 
     @property
     def sums_rows(self) -> bool:

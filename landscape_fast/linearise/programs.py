@@ -21,16 +21,16 @@ from landscape_fast.linearise.capture_outputs import (
     frozen_before,
     unmarked,
 )
+from landscape_fast.linearise.definition import structure_of
 from landscape_fast.linearise.fusion import fuse
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.program import Program
 from landscape_fast.linearise.quadratic import STOPS, TailProgram
-from landscape_fast.linearise.sharing import PLAIN, find_or_make, kind_of
+from landscape_fast.linearise.sharing import find_or_make, kind_of
 
 Kind = Literal["gradient", "value"]
 Form = Literal["hessian", "gauss-newton"]
 
-_INTERNAL = frozenset(vars(nn.Module()))  # of every module, and not about its function
 _shared: OrderedDict[Hashable, Program] = OrderedDict()
 
 
@@ -100,55 +100,3 @@ class Programs:
         if kind == "value":
             return TailProgram(traced, self._directions, marked)
         return Program(traced, self._directions, muted=frozen_before(traced, marked))
-
-
-def structure_of(model: nn.Module, more: Hashable) -> Hashable | None:
-    """All that a trace of ``model`` depends on but numbers; None if that cannot be told."""
-    described: list[Hashable] = [more]
-    for name, module in model.named_modules(remove_duplicate=False):
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
-            return None
-        attributes = [
-            *((key, value) for key, value in vars(module).items() if key not in _INTERNAL),
-            *_class_attributes(type(module)),
-        ]
-        if not all(_is_plain(value) for _, value in attributes):
-            return None
-        attributes.sort(key=lambda item: item[0])
-        described.append((name, type(module), _described(attributes)))
-    for name, tensor in (
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    ):
-        described.append(
-            (name, tuple(tensor.shape), tensor.dtype, tensor.device, tensor.requires_grad)
-        )
-    # Names that share one tensor are part of the structure too.
-    named = list(model.named_parameters(remove_duplicate=False))
-    first: dict[int, str] = {}
-    described.extend((name, first.setdefault(id(tensor), name)) for name, tensor in named)
-    return tuple(described)
-
-
-def _class_attributes(kind: type) -> list[tuple[str, Any]]:
-    """Plain values that a class of the caller's keeps for all its objects."""
-    mine = [base for base in kind.__mro__ if not base.__module__.startswith(("torch.", "builtins"))]
-    return [
-        (f"{base.__qualname__}.{key}", value)
-        for base in mine
-        for key, value in vars(base).items()
-        if not key.startswith("__") and isinstance(value, int | float | complex | str | tuple)
-    ]
-
-
-def _described(value: Any) -> Hashable:
-    """What tells plain values apart. Functions stand for themselves: an address is used again."""
-    if isinstance(value, list | tuple):
-        return (type(value), *map(_described, value))
-    return value if hasattr(value, "__qualname__") else (type(value), repr(value))
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(_is_plain(item) for item in value)
-    return isinstance(value, PLAIN) or hasattr(value, "__qualname__")  # a function, by identity

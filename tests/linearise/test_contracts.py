@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import LADDER
 from oracles import (
     assert_relative,
     assert_same_state,
@@ -18,6 +19,7 @@ from oracles import (
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from landscape_fast import trace
 from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.linearise import cuts
 from landscape_fast.linearise.gauss_newton import GGNOperator
@@ -142,6 +144,22 @@ def test_inference_mode_around_a_measurement_changes_nothing(engine, kept):
         found = extreme_eigenpairs(op, 2)
     assert_relative(found.values, extreme_eigenpairs(outside, 2).values, 1e-12)
     assert torch.equal(op(v), outside(v))
+
+
+@pytest.mark.parametrize("measure", [trace, lambda *of: HessianOperator(*of)(torch.ones(1, 93))])
+def test_a_recurrent_layer_still_computes_with_its_own_weights_afterwards(measure):
+    model = LADDER["recurrent"][0]()
+    x, y = classification(6, LADDER["recurrent"][1])
+    before, output = snapshot(model), model(x)
+    measure(model, [(x, y)])
+    assert_same_state(model, before)
+    assert torch.equal(model(x), output)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    again = LADDER["recurrent"][0]()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(model(x), again(x))
 
 
 def test_a_model_made_in_inference_mode_is_named():

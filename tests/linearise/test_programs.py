@@ -7,8 +7,8 @@ from oracles import assert_relative, classification, conv_net, mlp
 from torch import nn
 
 from landscape_fast.linearise import programs, sharing
+from landscape_fast.linearise.definition import structure_of
 from landscape_fast.linearise.operators import HessianOperator
-from landscape_fast.linearise.programs import structure_of
 
 
 @pytest.fixture(autouse=True)

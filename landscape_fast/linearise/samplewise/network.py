@@ -13,11 +13,12 @@ from landscape_fast.linearise.agreement import SEPARATE, relative_error, spread_
 from landscape_fast.linearise.capture import LossInputs
 from landscape_fast.linearise.capture_outputs import capture_pullback, capture_with_outputs
 from landscape_fast.linearise.cuts import cut
+from landscape_fast.linearise.definition import structure_of
 from landscape_fast.linearise.fusion import fuse
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.program import Program
-from landscape_fast.linearise.programs import Programs, structure_of
+from landscape_fast.linearise.programs import Programs
 from landscape_fast.linearise.quadratic import TailProgram
 from landscape_fast.linearise.samplewise.exact import exact_parameters
 from landscape_fast.linearise.samplewise.factors import Factors, factors_of
