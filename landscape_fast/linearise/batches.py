@@ -12,7 +12,7 @@ from torch import Tensor
 
 from landscape_fast.linearise.structure import map_tensors, rows, tensors
 
-_MIX = -7046029254386353131  # 2**64 / golden ratio as a signed integer: odd, well spread bits
+MIX = -7046029254386353131  # 2**64 / golden ratio as a signed integer: odd, well spread bits
 
 
 class Batches:
@@ -173,9 +173,9 @@ def _fingerprint(batch: Any) -> int:
         octets = flat.contiguous().view(torch.uint8).reshape(count, -1)
         padded = torch.nn.functional.pad(octets, (0, -octets.shape[1] % 8))
         words = padded.view(torch.int64)
-        keys = torch.arange(1, words.shape[1] + 1) * _MIX
-        digest = (digest * _MIX + ((words ^ keys) * (2 * keys + 1)).sum(1)) ^ (digest >> 29)
-        digest = digest * _MIX
+        keys = torch.arange(1, words.shape[1] + 1) * MIX
+        digest = (digest * MIX + ((words ^ keys) * (2 * keys + 1)).sum(1)) ^ (digest >> 29)
+        digest = digest * MIX
         digest = digest ^ (digest >> 31)
     return int(digest.sum()) % 2**64
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from landscape_fast import _native
+from landscape_fast.linearise.batches import MIX
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 SKETCH_SEED = 0x5EED  # of the signs that vectors are compared by
 SKETCH_ERROR = 1e-3  # difference of sketches, relative to the norm, that rounding cannot make
 CHUNK = 2**22  # numbers of a checksum at once
-_MIX = -7046029254386353131  # 2**64 / golden ratio as a signed integer: odd, well spread bits
 
 
 class Processes:
@@ -197,6 +197,6 @@ def _checksum(tensor: Tensor) -> int:
     total = 0
     for start in range(0, len(words), CHUNK):
         piece = words[start : start + CHUNK].to(torch.int64)
-        places = torch.arange(start + 1, start + len(piece) + 1, device=piece.device) * _MIX
+        places = torch.arange(start + 1, start + len(piece) + 1, device=piece.device) * MIX
         total += int(((piece ^ places) * (2 * places + 1)).sum())
     return total % 2**64

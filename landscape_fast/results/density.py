@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from landscape_fast.results.interval import half_width
 from landscape_fast.results.outliers import Outliers, find_outliers
 
 if TYPE_CHECKING:
@@ -30,11 +31,7 @@ class SpectralEstimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the given ``level`` from Student's t on the starts."""
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level must lie between 0 and 1, got {level}")
-        from scipy.stats import t as student
-
-        half = float(student.ppf(0.5 + level / 2.0, max(len(self.draws) - 1, 1))) * self.stderr
+        half = half_width(self.stderr, level, len(self.draws) - 1)
         return self.value - half, self.value + half
 
 

@@ -9,6 +9,7 @@ from typing import Self
 from torch import Tensor
 
 from landscape_fast.results.convergence import NotConverged
+from landscape_fast.results.interval import half_width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +26,8 @@ class Norm:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the given ``level``: the roots of Student's for the square."""
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level must lie between 0 and 1, got {level}")
-        from scipy.stats import t
-
         of_mean = float(self.draws.std()) / math.sqrt(len(self.draws))
-        half = float(t.ppf(0.5 + level / 2.0, max(len(self.draws) - 1, 1))) * of_mean
+        half = half_width(of_mean, level, len(self.draws) - 1)
         return math.sqrt(max(0.0, self.value**2 - half)), math.sqrt(self.value**2 + half)
 
     def require(self) -> Self:

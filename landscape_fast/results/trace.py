@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
 from torch import Tensor
 
 from landscape_fast.results.convergence import NotConverged
+from landscape_fast.results.interval import half_width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +49,8 @@ class Trace:
         With the degrees of freedom of the draws, Satterthwaite's where several parts were drawn.
         Wider by ``rounding`` on both sides.
         """
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level must lie between 0 and 1, got {level}")
-        if self.stderr == 0.0:
-            return self.value - self.rounding, self.value + self.rounding
-        from scipy.stats import norm, t
-
-        freedom = max(len(self.draws) - 1, 1) if self.freedom is None else self.freedom
-        law = norm if math.isinf(freedom) else t(freedom)
-        half = float(law.ppf(0.5 + level / 2.0)) * self.stderr + self.rounding
+        freedom = len(self.draws) - 1 if self.freedom is None else self.freedom
+        half = half_width(self.stderr, level, freedom) + self.rounding
         return self.value - half, self.value + half
 
     def require(self) -> Self:
