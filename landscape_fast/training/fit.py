@@ -38,6 +38,7 @@ def fit(
     device: torch.device | str = "cpu",
     checkpoint: str | Path | None = None,
     save_every_s: float = 60.0,
+    cuda_graph: bool = False,
     progress: Progress | None = None,
 ) -> Fit:
     """Train the model of ``recipe`` by the optimizer that it names.
@@ -58,13 +59,16 @@ def fit(
             a file that ends in ``.partial`` holds an unfinished run.
         save_every_s: Seconds between two saves of the unfinished run, at the ends of epochs; what a
             kill can lose.
+        cuda_graph: On a CUDA device, record a step once and play it from then on. The same kernels
+            run; a model whose steps wait for the device or change their shapes cannot be recorded.
         progress: Called after every epoch as ``progress(epochs_done, epochs, train_loss)``.
 
     Returns:
         Weights, training losses and whether the run diverged.
 
     Raises:
-        ValueError: An epoch has no complete batch, or ``checkpoint`` holds something else than this
+        ValueError: An epoch has no complete batch, ``cuda_graph`` is asked for another device or
+            optimiser than CUDA and SGD, or ``checkpoint`` holds something else than this
             recipe's result. (A damaged file is moved aside with a warning, and the run made anew.)
         TypeError: The loss of the recipe returns something else than a scalar tensor.
 
@@ -79,7 +83,8 @@ def fit(
         return finished
     device = torch.device(device)
     with repeatable_training(device):
-        run = begin(recipe, recipe.load_dataset(dataset), device, path)
+        data = recipe.load_dataset(dataset)
+        run = begin(recipe, data, device, path, cuda_graph=cuda_graph)
         saved_at = seconds()
         while not run.complete:
             run.train_epoch()
@@ -101,7 +106,14 @@ def load_fit(path: str | Path) -> Fit:
     return _fit(read_content(path), path)
 
 
-def begin(recipe: Recipe, data: Dataset, device: torch.device, path: Path | None) -> Run:
+def begin(
+    recipe: Recipe,
+    data: Dataset,
+    device: torch.device,
+    path: Path | None,
+    *,
+    cuda_graph: bool = False,
+) -> Run:
     """Return the run of a recipe, continued from the unfinished one beside ``path`` if it is there.
 
     Args:
@@ -109,8 +121,9 @@ def begin(recipe: Recipe, data: Dataset, device: torch.device, path: Path | None
         data: Of the recipe, noise and fraction applied.
         device: Where to train.
         path: File for the result, if any.
+        cuda_graph: As for :func:`fit`.
     """
-    run = Run(recipe, data, device)
+    run = Run(recipe, data, device, cuda_graph=cuda_graph)
     if path is not None and (content := _unfinished(_partial(path), recipe, device)) is not None:
         run.restore(content)
     return run

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from landscape_fast.training.data import IGNORED, Dataset
 from landscape_fast.training.early_stopping import settled
+from landscape_fast.training.graphed import GraphedStep
 from landscape_fast.training.losses import build_loss
 from landscape_fast.training.randomness import derived_seed, seeded
 from landscape_fast.training.recipe import Recipe
@@ -30,13 +31,16 @@ class Run:
         recipe: What to train and how.
         data: The training data of the recipe, noise and fraction applied.
         device: Where data and model live.
+        cuda_graph: Play steps from a CUDA graph.
 
     Raises:
-        ValueError: An epoch has no complete batch, or ``channels_last`` is asked for what are no
-            images.
+        ValueError: An epoch has no complete batch, ``channels_last`` is asked for what are no
+            images, or ``cuda_graph`` for another device or optimiser than CUDA and SGD.
     """
 
-    def __init__(self, recipe: Recipe, data: Dataset, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Dataset, device: torch.device, *, cuda_graph: bool = False
+    ) -> None:
         self.recipe = recipe
         self.losses: list[float] = []  # one per epoch done
         self.best: Weights | None = None  # of the epoch that the checkpoint rule prefers so far
@@ -51,6 +55,10 @@ class Run:
             _check_images(self.inputs)
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = new_optimizer(recipe, self.model.parameters())
+        self._step: Callable[[Tensor, float], Tensor] = self._update
+        if cuda_graph:
+            _check_recordable(recipe, device)
+            self._step = GraphedStep(self._update, recipe.batch_size, device)
 
     @property
     def diverged(self) -> bool:
@@ -159,7 +167,7 @@ class Run:
             )
         return loss
 
-    def _step(self, rows: Tensor, rate: float) -> Tensor:
+    def _update(self, rows: Tensor, rate: float | Tensor) -> Tensor:
         inputs = self.inputs.index_select(0, rows)
         if self.recipe.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -223,6 +231,13 @@ def _batch_sizes(samples: int, recipe: Recipe) -> list[int]:
             "skips the incomplete batch: nothing would be trained"
         )
     return sizes
+
+
+def _check_recordable(recipe: Recipe, device: torch.device) -> None:
+    if device.type != "cuda":
+        raise ValueError(f"cuda_graph needs a CUDA device, got {str(device)!r}")
+    if recipe.optimizer != "sgd":
+        raise ValueError(f"cuda_graph is for optimizer 'sgd', got {recipe.optimizer!r}")
 
 
 def _check_images(inputs: Tensor) -> None:

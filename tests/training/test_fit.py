@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from landscape_fast.training import run
 from landscape_fast.training.checkpoint import load_checkpoint, write_atomically
 from landscape_fast.training.data import Dataset
 from landscape_fast.training.datasets import digits
@@ -286,6 +287,15 @@ def test_early_stopping_keeps_the_epoch_in_which_the_loss_came_to_rest(data):
     last = fit(Recipe(**{**still, "epochs": 30}, checkpoint="last"), dataset=part)
     assert (result.epoch, len(result.train_loss)) == (29, 30)
     assert torch.equal(result.state_dict["linear.weight"], last.state_dict["linear.weight"])
+
+
+def test_the_early_stopped_epoch_comes_before_one_of_lower_loss(data, monkeypatch):
+    monkeypatch.setattr(Recipe, "learning_rate", lambda _, epoch: 0.05 if epoch < 2 else 20.0)
+    monkeypatch.setattr(run, "settled", lambda losses: len(losses) == 3)
+    result = fit(Recipe(**SMALL, checkpoint="early_stopped"), dataset=data)
+    last = fit(Recipe(**{**SMALL, "epochs": 3}, checkpoint="last"), dataset=data)
+    assert result.train_loss[2] > result.train_loss[1]
+    assert same_bits(result, last)
 
 
 def test_early_stopping_that_never_holds_keeps_the_lowest_loss(data):
