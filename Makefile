@@ -26,6 +26,7 @@ lint: .venv/.lint ## style, types, spelling, formatting, tables that fit their r
 	$(BIN)/codespell landscape_fast csrc tests benchmarks experiments docs README.md CONTRIBUTING.md CHANGELOG.md
 	$(BIN)/clang-format --dry-run -Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 	$(BIN)/python benchmarks/report --check
+	$(BIN)/python experiments/report.py --check
 
 format: .venv/.lint ## rewrite sources in the project's format
 	$(BIN)/ruff check --fix .

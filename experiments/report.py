@@ -1,0 +1,208 @@
+"""Write what was measured into README.md and the pages of studies, or check that they say it.
+
+    python experiments/report.py [--check]
+    python experiments/report.py --keep results/NAME ...
+    python experiments/report.py --predict results/NAME ...
+
+The table of experiments is made of the study files and of ``results.json``, which holds what
+finished studies cost and showed; tables of cells are made of ``measured/NAME.csv``, their
+``phases.csv``. ``--keep`` adds finished studies to both. ``--predict`` adds the predicted cost of
+those previews that were never finished and have the model and data of the named study, whose
+timings are scaled by steps and by parameters times rows times epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landscape_fast.report.folder import Folder, Stored, read_folder
+from landscape_fast.study.table import read_table
+from landscape_fast.sweep.config import Study
+from landscape_fast.sweep.cost import NOTHING, predict
+from landscape_fast.sweep.plan import plan
+from landscape_fast.sweep.run import open_store
+from landscape_fast.sweep.study_file import read_study, sizes_of
+
+HERE = Path(__file__).resolve().parent
+README, RESULTS, MEASURED = HERE / "README.md", HERE / "results.json", HERE / "measured"
+PAGES = (README, HERE.parent / "docs" / "studies" / "label-noise.md")
+BLOCK = re.compile(
+    r"(<!-- (?P<of>experiments|cells of (?P<study>[\w.-]+)): begin -->\n)"
+    r".*?(<!-- (?P=of): end -->)",
+    re.DOTALL,
+)
+COLUMNS = {  # of a table of cells
+    "test_acc_mean": ("test accuracy, percent", ".1f"),
+    "train_acc_mean": ("train accuracy, percent", ".1f"),
+    "train_loss_mean": ("train loss, nats", ".2g"),
+    "log_hessian_trace": ("log trace", ".2f"),
+    "mc_train_err": ("mc, points", ".1f"),
+    "cka_softmax_mean": ("CKA", ".2f"),
+    "phase": ("phase", "s"),
+}
+HEADS = (
+    *("experiment", "command", "models", "preview, two CPU cores", "full, one GPU"),
+    *("published", "measured", "output"),
+)
+SMALL, WHOLE = "preview", "full"
+
+
+def table(results: dict[str, Any]) -> str:
+    """One row per study file."""
+    rows = [HEADS, ("---",) * len(HEADS)]
+    rows += [_row(file, results) for file in sorted(HERE.glob("*.yaml"), key=_order)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def cells(name: str) -> str:
+    """One row per cell of a kept study."""
+    study = read_study(HERE / f"{name.removesuffix(f'-{SMALL}')}.yaml", SMALL)
+    kept = read_table(MEASURED / f"{name}.csv")
+    columns = {knob: (knob.replace("_", " "), "g") for knob in study.grid.knobs} | COLUMNS
+    rows = [tuple(head for head, _ in columns.values()), ("---",) * len(columns)]
+    values = zip(*(kept[column].tolist() for column in columns), strict=True)
+    digits = [form for _, form in columns.values()]
+    rows += [tuple(f"{v:{d}}" for v, d in zip(row, digits, strict=True)) for row in values]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _order(file: Path) -> tuple[bool, bool, str, str]:
+    """Figures of the paper before its appendix, what repeats nothing first."""
+    paper = read_study(file, next(iter(sizes_of(file)), None)).paper
+    figure = paper.figure if paper else ""
+    return bool(figure), figure.startswith("Appendix"), figure, file.name
+
+
+def _row(file: Path, results: dict[str, Any]) -> tuple[str, ...]:
+    sizes = sizes_of(file)
+    studies = [read_study(file, size) for size in sizes or (None,)]
+    small = studies[0]
+    shows = f", {small.paper.figure}" if small.paper else ""
+    command = f"landscape-fast study experiments/{file.name}"
+    command += f" --size {SMALL}" if sizes else ""
+    kept = results.get(small.name, {})
+    return (
+        f"[{file.stem}]({file.name}){shows}",
+        f"`{command}`",
+        " / ".join(str(_models(study)) for study in studies),
+        _cost(kept),
+        "not measured" if WHOLE in sizes else "",
+        small.paper.finding if small.paper else "",
+        kept.get("outcome", "not run"),
+        f"`results/{small.name}/`",
+    )
+
+
+def _models(study: Study) -> int:
+    grid = study.grid
+    return len(grid.load.values) * len(grid.temperature.values) * len(grid.seeds)
+
+
+def _cost(kept: dict[str, Any]) -> str:
+    """Wall time with both cores at work."""
+    if "core_hours" not in kept:
+        return "not measured"
+    return f"{_time(kept['core_hours'] / 2)}, {kept['how']}"
+
+
+def _time(hours: float) -> str:
+    return f"{60 * hours:.0f} minutes" if hours < 1.0 else f"{hours:.1f} hours"
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    """What is kept of a finished study."""
+    found = read_folder(folder)
+    seconds = sum(each.seconds for each in _of_the_study(folder, found))
+    return {
+        "core_hours": round(seconds / 3600.0, 4),
+        "how": "measured",
+        "commit": sorted(found.versions["commit"]),
+        "outcome": _outcome(found),
+    }
+
+
+def _of_the_study(folder: Path, found: Folder) -> list[Stored]:
+    """Results of the study as it is now; the store may hold more, of earlier options."""
+    works = plan(found.study, folder, open_store(folder), thorough=False).works
+    addresses = {(work.key, work.name) for work in works}
+    return [each for each in found.stored if (each.key, each.name) in addresses]
+
+
+def _outcome(folder: Folder) -> str:
+    """Phases and the best cell, in words."""
+    counts = folder.summary["counts"]
+    phases = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    accuracy = folder.cells["test_acc_mean"]
+    best = int(np.nanargmax(accuracy))
+    load, temperature = folder.study.grid.knobs
+    return (
+        f"cells per phase: {phases}; best test accuracy {accuracy[best]:.1f} percent in "
+        f"{folder.cells['phase'][best]} ({load} {folder.cells[load][best]:g}, {temperature} "
+        f"{folder.cells[temperature][best]:g})"
+    )
+
+
+def predicted(folder: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """Cost of the previews that are like a finished study, but were not finished themselves."""
+    like = read_study(folder / "study.yaml")
+    timed = plan(like, folder, open_store(folder), thorough=False).timed
+    new = {}
+    for file in HERE.glob("*.yaml"):
+        if SMALL not in sizes_of(file):
+            continue
+        study = read_study(file, SMALL)
+        measured = results.get(study.name, {}).get("how") == "measured"
+        if measured or (study.model, study.data) != (like.model, like.data):
+            continue
+        nowhere = Path("results") / study.name
+        works = plan(study, nowhere, open_store(nowhere), thorough=False).works
+        cost = sum(predict(timed, works).values(), NOTHING)
+        new[study.name] = {"core_hours": round(cost.seconds / 3600.0, 2), "how": "predicted"}
+    return new
+
+
+def main() -> str | None:
+    """Do what the command line says; return what is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--keep", nargs="*", type=Path, default=[])
+    parser.add_argument("--predict", nargs="*", type=Path, default=[])
+    given = parser.parse_args()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for folder in given.keep:
+        name = read_study(folder / "study.yaml").name
+        results[name] = kept(folder)
+        MEASURED.mkdir(exist_ok=True)
+        shutil.copyfile(folder / "phases.csv", MEASURED / f"{name}.csv")
+    for folder in given.predict:
+        results |= predicted(folder, results)
+    if given.keep or given.predict:
+        RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
+    stale = []
+    for page in PAGES:
+        before = page.read_text()
+        after = BLOCK.sub(lambda block: _block(block, results), before)
+        if after != before and given.check:
+            stale.append(str(page.relative_to(HERE.parent)))
+        elif after != before:
+            page.write_text(after)
+    if not stale:
+        return None
+    return f"{', '.join(stale)}: not what was measured; run: python experiments/report.py"
+
+
+def _block(block: re.Match[str], results: dict[str, Any]) -> str:
+    text = cells(block["study"]) if block["study"] else table(results)
+    return f"{block[1]}\n{text}\n{block[4]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
