@@ -141,9 +141,8 @@ def test_the_real_pairs_are_all_there_and_none_is_a_header(shared_data):
     train, test = read_iwslt16(shared_data / "iwslt16")
     assert (len(train), len(test)) == (10_520, 1305)
     assert not any(side.startswith("<") for pair in train + test for side in pair)
-    assert train[3] == Pair(
-        "Wir werden alle geboren. Wir bringen Kinder zur Welt.",
-        "We're all born. We all bring our children into the world.",
+    assert train[4] == Pair(
+        "Wir durchlaufen Initiationsrituale.", "We go through initiation rites."
     )
     train, test = read_multi30k(shared_data / "multi30k")
     assert (len(train), len(test)) == (29_000, 1000)
