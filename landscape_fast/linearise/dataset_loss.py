@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.linearise.checkpointing import reentrance_refused
+from landscape_fast.linearise.cuts import cut
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.second_derivative import twice_differentiable
+from landscape_fast.linearise.structure import map_tensors
 
+MOST_DOUBLED = 8  # rows that a loss is asked about twice
 REPEATS = 1e-3  # relative difference of two gradients of one batch that rounding may make
 
 
@@ -22,13 +25,15 @@ def measured_loss(
     """One forward pass: the summed loss and what it counts.
 
     Raises:
-        ValueError: The loss is not finite, depends on no selected parameter, or is stochastic, or
-            the model checkpoints activations in the reentrant way.
+        ValueError: The loss is not finite, depends on no selected parameter, is stochastic, or sums
+            over rows where it should average, or the model checkpoints activations in the reentrant
+            way.
     """
     total, counts = 0.0, 0.0
     for index, batch in enumerate(batches):
         if index == 0:
             _require_repeatable(model, objective, space, batch)
+            _require_mean(model, objective, batch)
         with torch.no_grad():
             value, count = objective(model, batch)
         if not torch.isfinite(value):
@@ -62,6 +67,24 @@ def _require_repeatable(
         raise ValueError(
             "model is stochastic in evaluation mode: two gradients of one batch differ by "
             f"{float((one - other).norm() / one.norm()):.1%}; turn off dropout and noise"
+        )
+
+
+def _require_mean(model: nn.Module, objective: Objective, batch: Any) -> None:
+    """Refuse a function whose value doubles when every row is there twice."""
+    few = cut(batch, slice(0, MOST_DOUBLED))
+    twice = map_tensors(lambda leaf: torch.cat([leaf, leaf]) if leaf.dim() else leaf, few)
+    try:
+        with torch.no_grad():
+            once, doubled = (objective.mean_on_trust(model, part) for part in (few, twice))
+    except Exception:
+        return  # a loss for batches of one size may raise anything
+    if once is None or doubled is None or not once:
+        return
+    if abs(doubled - 2 * once) <= REPEATS * abs(once):
+        raise ValueError(
+            "the loss is a sum over the rows of a batch where their mean is expected: return "
+            "(sum, count) from a loss_fn, or average"
         )
 
 

@@ -142,6 +142,16 @@ class Objective:
         value = self._criterion(model(inputs), targets).reshape(())
         return value if self._known or not self.divides else value * (rows(batch) or 1)
 
+    def mean_on_trust(self, model: nn.Module, batch: Any) -> float | None:
+        """What a function of the caller's returns, where that is taken as a mean; else None."""
+        if self._loss_fn is not None:
+            returned = self._loss_fn(model, batch)
+            return None if isinstance(returned, tuple) else float(returned)
+        if self._known or not self.divides:
+            return None
+        inputs, targets = self._pair(batch)
+        return float(self._criterion(model(inputs), targets))
+
     def outputs_and_loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """Outputs of the network and their summed loss, for the curvature of the second alone.
 

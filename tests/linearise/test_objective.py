@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from oracles import classification, cut, mlp
 from torch import nn
 
+from landscape_fast import HessianOperator
 from landscape_fast.linearise.objective import Objective
 
 WEIGHT = torch.tensor([0.2, 3.0, 1.0])
@@ -138,3 +139,35 @@ def call(objective, batch):
 def test_a_contradictory_loss_is_named(act, error, text):
     with pytest.raises(error, match=text):
         act()
+
+
+def summing(z, y):
+    return F.cross_entropy(z, y, reduction="sum")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [{"criterion": summing}, {"loss_fn": lambda m, batch: summing(m(batch[0]), batch[1])}],
+    ids=["criterion", "loss_fn"],
+)
+def test_a_function_that_sums_over_rows_where_it_should_average_is_refused(loss):
+    batches = cut(classification(11), [5, 6])
+    with pytest.raises(ValueError, match="sum over the rows"):
+        HessianOperator(mlp(), batches, **loss)
+
+
+def test_functions_that_average_count_or_take_one_size_only_are_accepted():
+    def one_size(z, y):
+        assert len(z) in (5, 6), "one size"
+        return F.cross_entropy(z.reshape(len(z), 3), y)
+
+    def focal(z, y):
+        return ((1 - z.softmax(1)[:, 0]) ** 2 * F.cross_entropy(z, y, reduction="none")).mean()
+
+    def counted(m, batch):
+        return summing(m(batch[0]), batch[1]), len(batch[1])
+
+    batches = cut(classification(11), [5, 6])
+    mean = HessianOperator(mlp(), batches).loss
+    assert HessianOperator(mlp(), batches, loss_fn=counted).loss == pytest.approx(mean)
+    HessianOperator(mlp(), batches, criterion=focal)
