@@ -55,7 +55,7 @@ def connectivity(
 
     Differs from the authors' released code in: any architecture, without curve layers written by
     hand; a seed; shared parameters move together; the same mini-batches set the statistics at every
-    t; ``bend="random"`` starts BatchNorm's scale at 1, as torch does today.
+    t.
 
     Args:
         model_a: Any module; comes back as it went in.
@@ -74,8 +74,9 @@ def connectivity(
         batch_size: Rows per step, whatever the batches of the loader.
         points: Positions at which the curve is measured, ends included.
         bend: Start of c. ``"linear"``: the midpoint of a and b (Garipov et al.). ``"random"``: a
-            fresh initialisation by each module's ``reset_parameters`` (Yang et al.'s released
-            code); parameters that no such method sets start at the midpoint.
+            fresh initialisation by each module's ``reset_parameters``; parameters that no such
+            method sets start at the midpoint. ``"released"``: the same with scales of BatchNorm
+            from U(0, 1), as in the code that Yang et al. released, where torch today sets 1.
         bends: Number of bends. Two give a cubic curve.
         seed: Chooses t, the order of the data, dropout and random bends. The same seed gives the
             same bits on a CPU, for a given number of threads.
@@ -177,5 +178,5 @@ def _check(
         raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
     if not 0.0 <= weight_decay < math.inf:
         raise ValueError(f"weight_decay must be at least 0 and finite, got {weight_decay}")
-    if bend not in ("linear", "random"):
-        raise ValueError(f"bend must be 'linear' or 'random', got {bend!r}")
+    if bend not in ("linear", "random", "released"):
+        raise ValueError(f"bend must be 'linear', 'random' or 'released', got {bend!r}")

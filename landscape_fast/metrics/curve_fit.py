@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
@@ -42,10 +43,11 @@ class NetworkOnCurve:
         parts = torch.autograd.grad(loss, self.space.tensors, materialize_grads=True)
         return self.space.flatten(parts)
 
-    def fresh_parameters(self, otherwise: Tensor) -> Tensor:
+    def fresh_parameters(self, otherwise: Tensor, *, uniform_scales: bool = False) -> Tensor:
         """Parameters (n,) as ``reset_parameters`` of every module leaves them.
 
-        Parameters that no ``reset_parameters`` reaches have their value in ``otherwise`` (n,).
+        Parameters that no ``reset_parameters`` reaches have their value in ``otherwise`` (n,). With
+        ``uniform_scales`` those of BatchNorm are drawn from U(0, 1) instead of set to 1.
         """
         fresh = NetworkOnCurve(self.model)
         fresh.place(otherwise)
@@ -53,6 +55,8 @@ class NetworkOnCurve:
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
+            if uniform_scales and isinstance(module, _NormBase) and module.affine:
+                nn.init.uniform_(module.weight)
         return fresh.space.flatten([tensor.detach() for tensor in fresh.space.tensors])
 
 
@@ -62,8 +66,11 @@ def starting_curve(
     """Curve between ``ends`` (n,) before training: straight, or with freshly initialised bends."""
     points = [torch.lerp(*ends, j / (bends + 1)) for j in range(bends + 2)]
     points[0], points[-1] = ends
-    if bend == "random":
-        points[1:-1] = [network.fresh_parameters(otherwise=point) for point in points[1:-1]]
+    if bend != "linear":
+        points[1:-1] = [
+            network.fresh_parameters(otherwise=point, uniform_scales=bend == "released")
+            for point in points[1:-1]
+        ]
     return BezierCurve(torch.stack(points))
 
 

@@ -60,7 +60,7 @@ class ConnectivityOptions(Section):
     weight_decay: float = Field(default=5e-4, ge=0)
     batch_size: int = Field(default=128, ge=1)
     points: int = Field(default=5, ge=3)
-    bend: Literal["linear", "random"] = "linear"
+    bend: Literal["linear", "random", "released"] = "linear"
     pairs: Literal["all", "first"] = "all"  # of a cell
     repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)  # curves of a pair, of different seeds
     seed: Seed = 0
@@ -151,7 +151,7 @@ class Measure(Section):
                         f"measure.{section}.{option}: {value!r} contradicts measure.protocol "
                         f"'yang2021', which takes {decided[option]!r}; leave one of them out"
                     )
-            usual = {"bend": "random"} if section == "connectivity" else {}  # as released
+            usual = {"bend": "released"} if section == "connectivity" else {}
             resolved[section] = {**usual, **given, **decided}
         if "line" not in content:
             resolved["line"] = None  # cited in the paper, not measured

@@ -307,7 +307,7 @@ def test_training_works_where_the_caller_has_gradients_off(outer):
         ({"lr": math.nan}, "lr must be positive"),
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
         ({"weight_decay": -1e-4}, "weight_decay must be at least 0"),
-        ({"bend": "midpoint"}, "bend must be 'linear' or 'random', got 'midpoint'"),
+        ({"bend": "midpoint"}, "bend must be 'linear', 'random' or 'released', got 'midpoint'"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"criterion": nn.MSELoss(), "loss_fn": max}, "criterion and loss_fn"),
     ],
