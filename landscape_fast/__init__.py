@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from landscape_fast.alignment.align import align
+    from landscape_fast.alignment.repair import interpolated
     from landscape_fast.krylov.adapter import as_operator
     from landscape_fast.krylov.hutchpp import hutchpp
     from landscape_fast.krylov.xtrace import xtrace
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         GGNSpectrum,
         Norm,
         NotConverged,
+        Permutations,
         Quality,
         Similarity,
         SpectralDensity,
@@ -64,6 +67,7 @@ __all__ = [
     "HessianOperator",
     "Norm",
     "NotConverged",
+    "Permutations",
     "Quality",
     "Similarity",
     "SpectralDensity",
@@ -72,6 +76,7 @@ __all__ = [
     "TrackPoint",
     "Tracker",
     "agreement",
+    "align",
     "as_operator",
     "cka",
     "classify",
@@ -81,6 +86,7 @@ __all__ = [
     "frobenius_norm",
     "ggn_spectrum",
     "hutchpp",
+    "interpolated",
     "l2_distance",
     "linear_barrier",
     "loss_surface",
@@ -97,6 +103,7 @@ _HOMES = {
     "HessianOperator": "linearise.operators",
     "Tracker": "metrics.track",
     "agreement": "metrics.predictions",
+    "align": "alignment.align",
     "as_operator": "krylov.adapter",
     "cka": "metrics.similarity",
     "classify": "study.taxonomy",
@@ -105,6 +112,7 @@ _HOMES = {
     "ensemble_quality": "metrics.predictions",
     "ggn_spectrum": "metrics.ggn_spectrum",
     "hutchpp": "krylov.hutchpp",
+    "interpolated": "alignment.repair",
     "frobenius_norm": "metrics.frobenius",
     "l2_distance": "metrics.distance",
     "loss_surface": "surfaces.surface",

@@ -14,6 +14,7 @@ from landscape_fast.results.models import Connectivity, Quality, Similarity, Tra
 from landscape_fast.results.norm import Norm
 from landscape_fast.results.outliers import Outliers
 from landscape_fast.results.pairs import Agreement, Barrier
+from landscape_fast.results.permutations import Permutations
 from landscape_fast.results.surface import Surface
 from landscape_fast.results.trace import Trace
 from landscape_fast.results.track import TrackPoint
@@ -29,6 +30,7 @@ __all__ = [
     "Norm",
     "NotConverged",
     "Outliers",
+    "Permutations",
     "Quality",
     "Similarity",
     "SpectralDensity",
