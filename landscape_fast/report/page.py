@@ -68,6 +68,7 @@ def _page(folder: Folder) -> str:
         colours=COLOURS,
         meaning=MEANING,
         pictures=_pictures(folder),
+        findings=tables.findings(folder),
         cells=tables.cells(folder),
         probabilities=tables.probabilities(folder),
         failures=tables.failures(folder),

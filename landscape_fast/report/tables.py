@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from landscape_fast.report.folder import Folder
+from landscape_fast.study.findings import findings as ask
 from landscape_fast.study.table import Columns
 from landscape_fast.training.recipe import Recipe
 
@@ -117,6 +118,28 @@ def _hours(seconds: Iterable[float]) -> list[str]:
     ]
 
 
+def findings(folder: Folder) -> Table:
+    """What the cells say about each claim of the paper."""
+    load, temperature = folder.study.grid.knobs
+    rows = []
+    for each in ask(folder.cells, load=load, temperature=temperature, settings=_settings(folder)):
+        low, high = (text_of(end, ".3g") for end in each.interval)
+        effect = f"{text_of(each.effect, '.3g')} {each.unit}" if low else ""
+        interval = f"{low} to {high}" if low else ""
+        rows.append([each.number, each.claim, each.verdict, each.sentence, effect, interval])
+    return Table(["", "claim", "verdict", "this study", "effect", "95 % interval"], rows)
+
+
+def _settings(folder: Folder) -> dict[str, Any]:
+    """Knobs that are the same in all cells."""
+    recipe = _first_recipe(folder).model_dump(mode="json")
+    return {
+        name: value
+        for name, value in recipe.items()
+        if name not in folder.study.grid.knobs and type(value) in (int, float)
+    }
+
+
 def failures(folder: Folder) -> Table | None:
     """Tasks that failed, were skipped or diverged, each with its reason."""
     said = folder.summary
@@ -134,13 +157,11 @@ def not_converged(folder: Folder) -> Table | None:
 
 def recipe(folder: Folder) -> Table:
     """What decides a training run; a knob's values where the grid varies it."""
-    study = folder.study
     varied: dict[str, Sequence[Any]] = {
-        knob: sorted(set(folder.cells[knob].tolist())) for knob in study.grid.knobs
+        knob: sorted(set(folder.cells[knob].tolist())) for knob in folder.study.grid.knobs
     }
     seeds = sorted(set(folder.runs["seed"].tolist()))
-    load, temperature = (values[0] for values in varied.values())
-    one = study.recipe(load, temperature, seeds[0])
+    one = _first_recipe(folder)
     content = one.model_dump(mode="json") | varied | {"seed": seeds}
     default = {name: field.default for name, field in Recipe.model_fields.items()}
     rows = []
@@ -150,6 +171,12 @@ def recipe(folder: Folder) -> Table:
         how = "grid" if several else "default" if value == default[name] else "study"
         rows.append([name, text, how])
     return Table(["field", "value", "decided by"], rows)
+
+
+def _first_recipe(folder: Folder) -> Recipe:
+    knobs = (folder.cells[knob].tolist()[0] for knob in folder.study.grid.knobs)
+    load, temperature = knobs
+    return folder.study.recipe(load, temperature, folder.runs["seed"].tolist()[0])
 
 
 def versions(folder: Folder) -> Table:

@@ -17,7 +17,8 @@ from landscape_fast.krylov.operator import DenseOperator
 from landscape_fast.report import write_report
 from landscape_fast.results import Quality
 from landscape_fast.store import Store
-from landscape_fast.study.table import write_table
+from landscape_fast.study.findings import findings
+from landscape_fast.study.table import read_table, write_table
 
 HOSTILE = 'a < b & "c" </pre><script>alert(1)</script><img src="https://example.org/x.png">'
 STUDY = {
@@ -166,6 +167,14 @@ def test_probabilities_failures_and_cost_are_told(tree):
     )
     assert ["measure", "quality_test", "2", "2", "3.6e+03", "5.4e+03"] in cost
     assert cost[-1][:4] == ["all", "all", "3", "2"]
+
+
+def test_every_claim_has_its_verdict(folder, tree):
+    _, rows = rows_under(tree, "What this study says about the claims of Yang et al. (2021)")
+    asked = findings(read_table(folder / "phases.csv"))
+    assert [row[:4] for row in rows] == [
+        [each.number, each.claim, each.verdict, each.sentence] for each in asked
+    ]
 
 
 def test_the_recipe_says_who_decided_what(tree):
