@@ -32,6 +32,19 @@ def perform(work: tuple[str, Path]) -> None:
         os._exit(7)
     if name.startswith("sleep"):
         time.sleep(60)
+    if name.startswith("nap"):
+        time.sleep(5)
+    if name.startswith("memory"):
+        _use_gpu_memory(enough_on_a_whole_gpu=name.startswith("memory-shared"))
+
+
+def _use_gpu_memory(*, enough_on_a_whole_gpu: bool) -> None:
+    import ray
+    import torch
+
+    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)
+    if share < 1.0 or not enough_on_a_whole_gpu:
+        raise torch.OutOfMemoryError(f"CUDA out of memory, with {share} of a GPU")
 
 
 def unimportable(work: object) -> None:

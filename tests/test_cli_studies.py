@@ -17,7 +17,8 @@ __all__ = ["finished", "folder", "no_worker"]  # fixtures
 
 @pytest.fixture
 def here(monkeypatch) -> None:
-    """Tasks run in this process, which saves the start of workers."""
+    """Tasks run in this process and nothing is drawn, which saves time."""
+    monkeypatch.setattr("landscape_fast.cli.study.draw", lambda *arguments: [Path("panels.png")])
     monkeypatch.setattr(
         "landscape_fast.sweep.executors.choose.run_local",
         lambda *arguments, workers: run_serially(*arguments),

@@ -107,12 +107,17 @@ def rehearse(subject: Subject) -> None:
 def _train(work: Work, device: str) -> Training:
     """Train a model into its checkpoint, or continue where that stopped."""
     (subject,) = work.subjects
-    fitted = fit(
-        subject.recipe,
-        dataset=clean_data(subject),
-        device=device,
-        checkpoint=subject.checkpoint,
-    )
+    try:
+        fitted = fit(
+            subject.recipe,
+            dataset=clean_data(subject),
+            device=device,
+            checkpoint=subject.checkpoint,
+        )
+    except OSError as error:  # a full disk does not say what was being written
+        if error.errno is not None and error.filename is None:
+            error.filename = str(subject.checkpoint)
+        raise
     send_weights(Store(work.store), subject)
     return Training(
         losses=torch.tensor(fitted.train_loss, dtype=torch.float64),
