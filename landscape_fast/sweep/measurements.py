@@ -120,6 +120,7 @@ OF_ONE: Mapping[str, Callable[[Question], Any]] = {
 #: Measurements of two models, or of all of a cell.
 OF_TWO: Mapping[str, Callable[[Question], Any]] = {
     "connectivity": _connectivity,
+    "connectivity_longer": _connectivity,
     **{f"connectivity_{repeat}": _connectivity for repeat in range(2, MOST_REPEATS + 1)},
     "cka_softmax": _cka,
     "cka_logits": _cka,

@@ -63,6 +63,9 @@ class ConnectivityOptions(Section):
     bend: Literal["linear", "random", "released"] = "linear"
     pairs: Literal["all", "first"] = "all"  # of a cell
     repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)  # curves of a pair, of different seeds
+    # Points by which a curve of twice the epochs may differ; a pair that exceeds it, or has no
+    # number, did not converge. None: not asked.
+    settled_within: float | None = Field(default=None, gt=0)
     seed: Seed = 0
 
 
@@ -111,6 +114,7 @@ YANG2021: Mapping[str, Mapping[str, Any]] = {
         "points": 5,
         "pairs": "first",
         "repeats": 1,
+        "settled_within": None,
     },
     "cka": {"mixup_alpha": 16.0, "samples": 768, "batch_size": 128, "debiased": False},
     "agreement": {"part": "train"},

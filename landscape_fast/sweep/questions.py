@@ -64,10 +64,14 @@ def _of_two(measure: Measure, pair: tuple[Subject, ...], *, first: bool) -> Opti
 
 def _curves(measure: Measure, subject: Subject) -> Options:
     assert measure.connectivity is not None
-    options = measure.connectivity.model_dump(mode="json", exclude={"pairs", "repeats"})
+    options = measure.connectivity.model_dump(
+        mode="json", exclude={"pairs", "repeats", "settled_within"}
+    )
     if measure.protocol == "yang2021":  # as many steps for a part of the training set
         options["epochs"] = round(options["epochs"] / subject.recipe.fraction)
     yield "connectivity", options
+    if measure.connectivity.settled_within is not None:
+        yield "connectivity_longer", {**options, "epochs": 2 * options["epochs"]}
     for repeat in range(2, measure.connectivity.repeats + 1):
         yield f"connectivity_{repeat}", {**options, "seed": options["seed"] + repeat - 1}
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from landscape_fast.results import Connectivity
 from landscape_fast.store import Store
+from landscape_fast.sweep.options import MOST_REPEATS
 from landscape_fast.sweep.plan import Plan
 from landscape_fast.sweep.subjects import cells_of
 from landscape_fast.sweep.tasks import Work
@@ -22,6 +24,7 @@ from landscape_fast.sweep.tasks import Work
 Row = dict[str, Any]
 
 _NAN = math.nan
+_CURVES = ("connectivity", *(f"connectivity_{repeat}" for repeat in range(2, MOST_REPEATS + 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ def gather(plan: Plan, store: Store) -> Tables:
     standard deviations (n - 1) beside them; logarithms are natural and of the mean. Its column
     ``converged`` says that every measurement is there and within its tolerance; those of a model
     whose training diverged are not there. The published protocol knows no tolerance: there it says
-    that they are there. Of repeated curves, ``mc`` is the mean, ``mc_repeat_std`` the deviation.
+    that they are there. A curve that changes more than allowed when it is trained for longer did
+    not converge either. Of repeated curves, ``mc`` is the mean, ``mc_repeat_std`` the deviation.
     """
     works: dict[tuple[int | float, int | float], list[Work]] = {}
     for work in plan.works:
@@ -50,6 +54,8 @@ def gather(plan: Plan, store: Store) -> Tables:
         place = dict(zip(plan.study.grid.knobs, cell, strict=True))
         found = _results(works.get(cell, []), store)
         certified = plan.study.measure.protocol == "certified"
+        curves = plan.study.measure.connectivity
+        within = None if curves is None else curves.settled_within
         runs = [
             {**place, "seed": one.seed, **_run(found.get((one.key,), {}), certified)}
             for one in members
@@ -59,7 +65,7 @@ def gather(plan: Plan, store: Store) -> Tables:
                 **place,
                 "seed_i": one.seed,
                 "seed_j": other.seed,
-                **_pair(found.get((one.key, other.key), {}), certified),
+                **_pair(found.get((one.key, other.key), {}), certified, within),
             }
             for one, other in combinations(members, 2)
         ]
@@ -95,11 +101,10 @@ def _run(found: dict[str, Any], certified: bool) -> Row:
     }
 
 
-def _pair(found: dict[str, Any], certified: bool) -> Row:
+def _pair(found: dict[str, Any], certified: bool, within: float | None) -> Row:
     curve = found.get("connectivity")
-    curves = [
-        found[name] for name in found if name.startswith("connectivity") and found[name] is not None
-    ]
+    longer = found.get("connectivity_longer")
+    curves = [found[name] for name in found if name in _CURVES and found[name] is not None]
     line, same = found.get("barrier"), found.get("agreement")
     row = {
         "cka_logits": getattr(found.get("cka_logits"), "value", _NAN),
@@ -107,6 +112,7 @@ def _pair(found: dict[str, Any], certified: bool) -> Row:
         "l2_distance": _NAN if found.get("l2_distance") is None else found["l2_distance"],
         "mc_train_err": _mean(each.value for each in curves),
         "mc_repeat_std": _std(each.value for each in curves),
+        "mc_longer": getattr(longer, "value", _NAN),
         "mc_tstar": getattr(curve, "t_star", _NAN),
         "mc_train_nll": _mean(each.loss_value for each in curves),
         "curve_length": _NAN if curve is None else float(curve.lengths.sum()),
@@ -114,7 +120,7 @@ def _pair(found: dict[str, Any], certified: bool) -> Row:
         "barrier_train_nll": getattr(line, "loss_value", _NAN),
         "disagreement": getattr(same, "disagreement", _NAN),
         "js_divergence": getattr(same, "js_divergence", _NAN),
-        "converged": _sound(found, certified),
+        "converged": _sound(found, certified) and _settled(curve, longer, within),
     }
     if curve is not None:
         for t, error, loss in zip(curve.t, curve.errors, curve.losses, strict=True):
@@ -130,8 +136,8 @@ def _pair(found: dict[str, Any], certified: bool) -> Row:
 def _cell(runs: list[Row], pairs: list[Row], of_all: dict[str, Any]) -> Row:
     mean = {name: _mean(row[name] for row in runs) for name in runs[0]}
     std = {name: _std(row[name] for row in runs) for name in runs[0]}
-    pair_mean = {name: _mean(row[name] for row in pairs) for name in _pair({}, True)}
-    pair_std = {name: _std(row[name] for row in pairs) for name in _pair({}, True)}
+    pair_mean = {name: _mean(row[name] for row in pairs) for name in _pair({}, True, None)}
+    pair_std = {name: _std(row[name] for row in pairs) for name in _pair({}, True, None)}
     ensemble = of_all.get("ensemble_test")
     of_repeats = _mean(row["mc_repeat_std"] ** 2 for row in pairs)
     return {
@@ -182,6 +188,13 @@ def _sound(found: dict[str, Any], certified: bool) -> bool:
         result is not None and (not certified or getattr(result, "converged", True))
         for result in found.values()
     )
+
+
+def _settled(curve: Connectivity | None, longer: Connectivity | None, within: float | None) -> bool:
+    """Whether training a curve for longer changed it by no more than was allowed."""
+    if within is None or curve is None:
+        return True
+    return longer is not None and abs(longer.value - curve.value) <= within
 
 
 def _mean(values: Iterable[float]) -> float:

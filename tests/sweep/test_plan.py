@@ -265,6 +265,24 @@ def test_every_measurement_of_several_models_becomes_a_column(folder):
     assert cell["mc_repeat_std"] == pytest.approx(np.std(values, ddof=1))
 
 
+@pytest.mark.parametrize(("within", "converged"), [(1e-9, False), (100.0, True)])
+def test_a_curve_that_longer_training_changes_did_not_converge(folder, within, converged):
+    curve = {"epochs": 2, "lr": 1.0, "settled_within": within}
+    measure = {**blobs.study()["measure"], "connectivity": curve}
+    compute(planned(folder, measure=measure, grid=ONE_CELL))
+    found = planned(folder, measure=measure, grid=ONE_CELL)
+    tables = gather(found, Store(folder / "results"))
+    ((pair,), (cell,)) = tables.pairs, tables.cells
+    data = found.subjects[0].recipe.load_dataset()
+    models = []
+    for subject in found.subjects:
+        models.append(subject.recipe.build_model(data))
+        load_checkpoint(subject.checkpoint, models[-1])
+    longer = connectivity(*models, data.batches("train", 512), epochs=4, lr=1.0)
+    assert pair["mc_longer"] == longer.value != pair["mc_train_err"]
+    assert (pair["converged"], cell["converged"]) == (converged, converged)
+
+
 def test_an_unconverged_result_is_kept_and_marks_its_cell(folder):
     tight = {**blobs.study()["measure"], "hessian": {"tol": 1e-13, "max_products": 3}}
     compute(planned(folder, measure=tight, grid=ONE_CELL))
