@@ -17,7 +17,9 @@ from landscape_fast.sweep.config import Study
 from landscape_fast.sweep.options import Plot
 from landscape_fast.sweep.tables import Tables
 
-_SPREAD = "mc_train_err_std"  # there are standard deviations from three models per cell on
+# What a tolerance of connectivity rests on: repeated curves of a pair, or else pairs of a cell, of
+# which there are standard deviations from three models on.
+_SPREADS = ("mc_repeat_std", "mc_train_err_std")
 QUANTITIES = ("sharpness", "connectivity", "similarity")
 
 
@@ -51,7 +53,7 @@ def judge(study: Study, tables: Tables, output: Path) -> Verdict:
         sharpness_threshold=options.sharpness_threshold,
         connectivity_threshold=options.connectivity_threshold,
         similarity_threshold=options.similarity_threshold,
-        connectivity_spread=_SPREAD if _known(tables, _SPREAD) else None,
+        connectivity_spread=next((name for name in _SPREADS if _known(tables, name)), None),
     )
     thresholds = {name: float(classified[f"{name}_threshold"][0]) for name in QUANTITIES}
     probabilities = None
