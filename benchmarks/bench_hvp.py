@@ -1,8 +1,8 @@
 """Products with the Hessian and quadratic forms, per vector, against the plain torch ways.
 
-Time is that of one vector of a block through one batch of 128, on a CPU a block of K = 8, on a GPU
-of 32. Each benchmark asserts first that the answers agree; ``extra_info`` holds the paired ratios
-(ours over theirs).
+Time is that of one vector of a block through one batch of 128, of the decoder through 32 sequences
+of 32 tokens; a block is of K = 8 on a CPU and of 32 on a GPU. Each benchmark asserts first that the
+answers agree; ``extra_info`` holds the paired ratios (ours over theirs).
 
 gradient    one plain gradient: twice that is what a product costs at least
 rebuilt     gradient with its graph, then one double backward: a product as PyHessian makes it
@@ -14,6 +14,8 @@ compiled    the same under torch.compile
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
@@ -43,12 +45,47 @@ def encoder() -> nn.Module:
     return nn.Sequential(body, nn.Flatten(), nn.Linear(64 * 16, 10))
 
 
+class Decoder(nn.Module):
+    """A small language model: tokens to their successors, causal attention, tied embedding."""
+
+    vocabulary, length = 1000, 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(self.vocabulary, 64)
+        self.place = nn.Parameter(0.02 * torch.randn(self.length, 64))
+        layer = nn.TransformerEncoderLayer(
+            64, 4, 256, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.body = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(64)
+        mask = nn.Transformer.generate_square_subsequent_mask(self.length)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits (B, vocabulary, length)."""
+        hidden = self.body(self.table(tokens) + self.place, mask=self.mask, is_causal=True)
+        return (self.norm(hidden) @ self.table.weight.T).transpose(1, 2)
+
+
+def images(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(BATCH, *shape), torch.randint(10, (BATCH,))
+
+
+def tokens() -> tuple[torch.Tensor, torch.Tensor]:
+    """Sequences and what follows each of their places; a fourth of the rows of the other cases."""
+    text = torch.randint(Decoder.vocabulary, (BATCH // 4, Decoder.length + 1))
+    return text[:, :-1].contiguous(), text[:, 1:].contiguous()
+
+
 PROBLEMS = {
-    "resnet18 width 8": (lambda: resnet18(8), (3, 32, 32)),
-    "resnet18 width 16": (lambda: resnet18(16), (3, 32, 32)),
-    "resnet18 width 64": (lambda: resnet18(64), (3, 32, 32)),
-    "mlp": (mlp, (784,)),
-    "encoder": (encoder, (16, 64)),
+    "resnet18 width 4": (lambda: resnet18(4), lambda: images(3, 32, 32)),
+    "resnet18 width 8": (lambda: resnet18(8), lambda: images(3, 32, 32)),
+    "resnet18 width 16": (lambda: resnet18(16), lambda: images(3, 32, 32)),
+    "resnet18 width 64": (lambda: resnet18(64), lambda: images(3, 32, 32)),
+    "mlp": (mlp, lambda: images(784)),
+    "encoder": (encoder, lambda: images(16, 64)),
+    "decoder": (Decoder, tokens),
 }
 
 
@@ -96,19 +133,24 @@ class Rivals:
             return vmap(product)(block)
 
 
+def make_problem(name: str, device: str, vectors: int) -> tuple[HessianOperator, Rivals, Any]:
+    """An operator, its rivals on the same batch, and a block of vectors."""
+    make, data = PROBLEMS[name]
+    torch.manual_seed(0)
+    model = make().eval().to(device)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    x, y = (part.to(device) for part in data())
+    op = HessianOperator(model, [(x, y)], engine="captured")
+    block = torch.randn(vectors, op.shape[0]).to(op.device)
+    return op, Rivals(model, (x, y)), block
+
+
 @pytest.fixture(params=[name + at for at in ("", " on cuda")[: len(DEVICES)] for name in PROBLEMS])
 def problem(request):
     name, _, device = request.param.partition(" on ")
-    make, shape = PROBLEMS[name]
-    torch.manual_seed(0)
-    model = make().eval().to(device or "cpu")
-    for parameter in model.parameters():
-        parameter.data = parameter.data.clone()
-    x, y = torch.randn(BATCH, *shape), torch.randint(10, (BATCH,))
-    batch = x.to(device or "cpu"), y.to(device or "cpu")
-    op = HessianOperator(model, [batch], engine="captured")
-    v = torch.randn(VECTORS[device or "cpu"], op.shape[0]).to(op.device)
-    return op, Rivals(model, batch), v
+    device = device or "cpu"
+    return make_problem(name, device, VECTORS[device])
 
 
 def describe(benchmark, op: HessianOperator, vectors: int) -> None:

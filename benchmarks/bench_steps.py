@@ -20,7 +20,7 @@ from landscape_fast.training.recipe import Recipe
 from landscape_fast.training.run import Run, repeatable_training
 from landscape_fast.training.together import train_epoch
 
-STEPS, ROUNDS = 4, 7
+STEPS, ROUNDS = 4, 5
 CPU = torch.device("cpu")
 
 

@@ -6,7 +6,7 @@ Reads every ``benchmarks/results/<date>_<machine>_<commit>/*.json``. Of a benchm
 on each machine counts. The text between two markers of a page is replaced, so that no number is
 typed by hand:
 
-    <!-- measured by bench_ops.py -->
+    <!-- measured by bench_blocks.py -->
     <!-- end of measurements -->
 """
 
@@ -21,17 +21,25 @@ import goals
 import growth
 import hvp
 import ops
+import steps
 from runs import ROOT, Measured, newest
 
-PAGES = ("docs/kernels.md", "docs/engine.md", "benchmarks/README.md")
+PAGES = ("docs/kernels.md", "docs/engine.md", "docs/training.md", "benchmarks/README.md")
 TABLES = {
-    "bench_ops.py": ops.table,
+    "bench_blocks.py": ops.table,
+    "bench_tangents.py": ops.table,
+    "bench_squares.py": ops.table,
     "bench_hvp.py": hvp.table,
     "bench_choices.py": choices.table,
     "bench_eigs.py": answers.table,
     "bench_trace.py": answers.table,
     "bench_density.py": answers.table,
+    "bench_curves.py": answers.table,
+    "bench_training.py": answers.table,
+    "bench_surface.py": answers.table,
+    "bench_memory.py": answers.table,
     "bench_growth.py": growth.table,
+    "bench_steps.py": steps.table,
 }
 BLOCK = re.compile(
     r"(<!-- measured by (?P<source>[\w.]+) -->\n).*?(<!-- end of measurements -->)", re.DOTALL

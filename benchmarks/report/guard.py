@@ -21,8 +21,8 @@ HERE = Path(__file__).resolve().parents[1]
 
 WORSE = 1.2  # a ratio may grow by so much before it counts as slower
 SUBSET = (
-    "(row_dots and 1000000) or (orthogonalise and 8 and 1000000 and 10) or (block and 1000000)"
-    " or softmax or pointwise or layer_norm"
+    "(row_dots and 1000000) or (orthogonalise and 8 and 1000000 and 10)"
+    " or ((block_dots or block_update) and 1000000) or softmax or pointwise or layer_norm"
     " or (bench_hvp and (product or quadratic) and not vmap and not 16 and not 64)"
 )
 
