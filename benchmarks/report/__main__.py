@@ -35,7 +35,6 @@ TABLES = {
     "bench_trace.py": answers.table,
     "bench_density.py": answers.table,
     "bench_curves.py": answers.table,
-    "bench_training.py": answers.table,
     "bench_surface.py": answers.table,
     "bench_memory.py": answers.table,
     "bench_growth.py": growth.table,
