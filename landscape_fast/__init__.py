@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from landscape_fast.metrics.frobenius import frobenius_norm
     from landscape_fast.metrics.ggn_spectrum import ggn_spectrum
     from landscape_fast.metrics.line import linear_barrier
+    from landscape_fast.metrics.neural_collapse import neural_collapse
+    from landscape_fast.metrics.overlap import gradient_overlap, subspace_overlap
+    from landscape_fast.metrics.perturbation import average_sharpness, worst_case_sharpness
     from landscape_fast.metrics.predictions import agreement, ensemble_quality
     from landscape_fast.metrics.quality import quality
     from landscape_fast.metrics.sharpness import top_eigs
@@ -39,12 +42,16 @@ if TYPE_CHECKING:
         Eigenpairs,
         Estimate,
         GGNSpectrum,
+        GradientOverlap,
+        NeuralCollapse,
         Norm,
         NotConverged,
         Permutations,
+        PerturbedLoss,
         Quality,
         Similarity,
         SpectralDensity,
+        SubspaceOverlap,
         Surface,
         Trace,
         TrackPoint,
@@ -64,13 +71,17 @@ __all__ = [
     "Estimate",
     "GGNOperator",
     "GGNSpectrum",
+    "GradientOverlap",
     "HessianOperator",
+    "NeuralCollapse",
     "Norm",
     "NotConverged",
     "Permutations",
+    "PerturbedLoss",
     "Quality",
     "Similarity",
     "SpectralDensity",
+    "SubspaceOverlap",
     "Surface",
     "Trace",
     "TrackPoint",
@@ -78,6 +89,7 @@ __all__ = [
     "agreement",
     "align",
     "as_operator",
+    "average_sharpness",
     "cka",
     "classify",
     "connectivity",
@@ -85,19 +97,28 @@ __all__ = [
     "ensemble_quality",
     "frobenius_norm",
     "ggn_spectrum",
+    "gradient_overlap",
     "hutchpp",
     "interpolated",
     "l2_distance",
     "linear_barrier",
     "loss_surface",
+    "neural_collapse",
     "quality",
     "spectral_density",
+    "subspace_overlap",
     "top_eigs",
     "trace",
+    "worst_case_sharpness",
     "xtrace",
 ]
 
 _HOMES = {
+    "average_sharpness": "metrics.perturbation",
+    "worst_case_sharpness": "metrics.perturbation",
+    "gradient_overlap": "metrics.overlap",
+    "subspace_overlap": "metrics.overlap",
+    "neural_collapse": "metrics.neural_collapse",
     "EmpiricalFisherOperator": "linearise.fisher",
     "GGNOperator": "linearise.gauss_newton",
     "HessianOperator": "linearise.operators",

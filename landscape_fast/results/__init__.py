@@ -10,6 +10,12 @@ from landscape_fast.results.diagonal import Diagonal
 from landscape_fast.results.eigenpairs import Eigenpairs
 from landscape_fast.results.estimate import Estimate
 from landscape_fast.results.ggn_spectrum import GGNSpectrum
+from landscape_fast.results.local import (
+    GradientOverlap,
+    NeuralCollapse,
+    PerturbedLoss,
+    SubspaceOverlap,
+)
 from landscape_fast.results.models import Connectivity, Quality, Similarity, Training
 from landscape_fast.results.norm import Norm
 from landscape_fast.results.outliers import Outliers
@@ -27,14 +33,18 @@ __all__ = [
     "Eigenpairs",
     "Estimate",
     "GGNSpectrum",
+    "GradientOverlap",
+    "NeuralCollapse",
     "Norm",
     "NotConverged",
     "Outliers",
     "Permutations",
+    "PerturbedLoss",
     "Quality",
     "Similarity",
     "SpectralDensity",
     "SpectralEstimate",
+    "SubspaceOverlap",
     "Surface",
     "Trace",
     "TrackPoint",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Hashable, Iterator
 from itertools import pairwise
@@ -20,6 +19,7 @@ from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.sharing import kind_of
 from landscape_fast.linearise.structure import rows, tensors
 from landscape_fast.metrics.batchnorm import recalibrate
+from landscape_fast.metrics.placed import PlacedNetwork
 from landscape_fast.surfaces.program import PointProgram, has_convolutions, largest_value
 
 # Elements of the largest value of a piece, so that a pass stays in cache; on a GPU, in memory.
@@ -62,8 +62,8 @@ class LossAt:
         self._batches, self._objective = batches, objective
         self._recalibrated = recalibrated
         self._inputs = LossInputs(model, self.space)
-        self._plain = copy.deepcopy(model)
-        self._plain_space = ParameterSpace(self._plain, self.space.names)
+        self._placed = PlacedNetwork(model, space.names)
+        self._plain = self._placed.model
         self._programs: dict[Hashable, PointProgram] = {}
         self._counts = 0.0
         self._rows: int | None = None  # of a piece; None for whole batches
@@ -75,7 +75,7 @@ class LossAt:
         if self.note is None:
             sums = self._by_program(points)
         else:
-            sums = [self._by_model(points[index : index + 1]) for index in range(len(points))]
+            sums = [self._by_model(point) for point in points]
         return [value / self._objective.normaliser(self._counts) for value in sums]
 
     def _first_pass(self) -> float:
@@ -94,10 +94,8 @@ class LossAt:
         return total / self._objective.normaliser(self._counts)
 
     def _by_model(self, point: Tensor) -> float:
-        """Summed loss of the model itself, moved to ``point`` (1, n)."""
-        parts = self._plain_space.split(point)
-        for own, part in zip(self._plain_space.tensors, parts, strict=True):
-            own.data.copy_(part[0])
+        """Summed loss of the model itself, moved to ``point`` (n,)."""
+        self._placed.place(point)
         if self._recalibrated:
             recalibrate(self._plain, self._batches, self._objective)
             self._plain.eval()

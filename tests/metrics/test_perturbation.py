@@ -1,0 +1,156 @@
+"""Sharpness of perturbed weights against quadratic losses, whose answers are known."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from oracles import assert_same_state, classification, conv_net, cut, dense_hessian, mlp, snapshot
+from torch import nn
+
+from landscape_fast.metrics.perturbation import average_sharpness, worst_case_sharpness
+from landscape_fast.store import Store
+
+
+def least_squares(*, at_minimum=True):
+    """A quadratic loss, its data and its Hessian (3, 3)."""
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Linear(3, 1, bias=False).double()
+    model.weight.data = torch.tensor([[0.5, -2.0, 1.0]]).double()
+    x = torch.randn(30, 3, generator=generator).double()
+    y = model(x).detach() if at_minimum else torch.randn(30, 1, generator=generator).double()
+    return model, [(x, y)], 2 * x.T @ x / len(x)
+
+
+def test_the_worst_case_at_a_minimum_is_half_the_top_eigenvalue():
+    model, data, hessian = least_squares()
+    found = worst_case_sharpness(model, data, rho=0.3, criterion=nn.MSELoss(), steps=60)
+    exact = 0.5 * 0.09 * float(torch.linalg.eigvalsh(hessian)[-1])
+    assert found.value == pytest.approx(exact, rel=1e-6)
+    assert found.loss == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_adaptive_worst_case_is_that_of_the_scaled_hessian():
+    model, data, hessian = least_squares()
+    found = worst_case_sharpness(
+        model, data, rho=0.3, adaptive=True, criterion=nn.MSELoss(), steps=60
+    )
+    scale = model.weight.detach()[0].abs()
+    exact = 0.045 * float(torch.linalg.eigvalsh(scale[:, None] * hessian * scale)[-1])
+    assert found.value == pytest.approx(exact, rel=1e-6)
+
+
+def test_the_worst_corner_of_a_box_is_found():
+    model, data, hessian = least_squares()
+    found = worst_case_sharpness(model, data, rho=0.1, norm="linf", criterion=nn.MSELoss())
+    corners = torch.cartesian_prod(*[torch.tensor([-0.1, 0.1]).double()] * 3)
+    assert found.value == pytest.approx(float((corners @ hessian * corners).sum(1).max()) / 2)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_one_step_is_the_perturbation_of_sam(adaptive):
+    model, data, _ = least_squares(at_minimum=False)
+    found = worst_case_sharpness(
+        model, data, rho=0.05, adaptive=adaptive, steps=1, criterion=nn.MSELoss()
+    )
+    loss = nn.functional.mse_loss(model(data[0][0]), data[0][1])
+    (gradient,) = torch.autograd.grad(loss, [model.weight])
+    scale = model.weight.detach().abs() if adaptive else torch.ones(1, 3).double()
+    moved = copy.deepcopy(model)
+    moved.weight.data += 0.05 * scale**2 * gradient / (scale * gradient).norm()
+    exact = nn.functional.mse_loss(moved(data[0][0]), data[0][1]) - loss
+    assert found.value == pytest.approx(float(exact.detach()), rel=1e-10)
+
+
+def test_adaptive_sharpness_does_not_see_a_rescaling_that_the_network_does_not():
+    model = mlp(activation=nn.ReLU).double()
+    other = copy.deepcopy(model)
+    other[0].weight.data *= 4.0
+    other[0].bias.data *= 4.0
+    other[2].weight.data /= 4.0
+    x, y = classification(20)
+    data = [(x.double(), y)]
+    for function in (worst_case_sharpness, average_sharpness):
+        values = [function(m, data, rho=0.1, adaptive=True).value for m in (model, other)]
+        assert values[0] == pytest.approx(values[1], rel=1e-8)
+        plain = [function(m, data, rho=0.1).value for m in (model, other)]
+        assert plain[0] != pytest.approx(plain[1], rel=0.1)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_the_mean_rise_is_half_the_trace(adaptive):
+    model, data, hessian = least_squares()
+    found = average_sharpness(
+        model, data, rho=0.2, adaptive=adaptive, draws=64, criterion=nn.MSELoss()
+    )
+    scale = model.weight.detach()[0].abs() if adaptive else torch.ones(3).double()
+    exact = 0.02 * float((scale**2 * hessian.diagonal()).sum())
+    assert abs(found.value - exact) < 4 * found.stderr
+    assert found.stderr < 0.2 * exact
+
+
+def test_error_bars_of_the_mean_rise_cover():
+    model, data, hessian = least_squares()
+    exact = 0.02 * float(hessian.trace())
+    inside = 0
+    for seed in range(100):
+        found = average_sharpness(model, data, rho=0.2, draws=12, criterion=nn.MSELoss(), seed=seed)
+        low, high = found.interval(0.9)
+        inside += low < exact < high
+    assert 78 <= inside <= 99  # 90 expected, with a standard deviation of 3
+
+
+def test_the_slope_adds_no_noise_to_the_mean():
+    x, y = classification(20)
+    model, data = mlp().double(), [(x.double(), y)]
+    small = average_sharpness(model, data, rho=1e-3, draws=64)
+    hessian = dense_hessian(model, lambda m: nn.functional.cross_entropy(m(x.double()), y))
+    assert small.value == pytest.approx(0.5e-6 * float(hessian.trace()), abs=4 * small.stderr)
+    loss = nn.functional.cross_entropy(model(x.double()), y)
+    slope = sum(g.square().sum() for g in torch.autograd.grad(loss, list(model.parameters())))
+    assert small.stderr < 0.01 * 1e-3 * float(slope) ** 0.5 / 8  # what single draws would have
+
+
+def test_batches_have_their_own_maxima_and_error():
+    model, [(x, y)], _ = least_squares(at_minimum=False)
+    data = cut((x, y), [20, 10])
+    options = {"rho": 0.1, "criterion": nn.MSELoss()}
+    found = worst_case_sharpness(model, data, **options)
+    alone = [worst_case_sharpness(model, [batch], **options).value for batch in data]
+    assert found.draws.tolist() == pytest.approx(alone)
+    assert found.value == pytest.approx((2 * alone[0] + alone[1]) / 3)
+    assert found.stderr == pytest.approx(
+        abs(alone[0] - alone[1]) * 2 / 9 * math.sqrt(2) * math.sqrt(2)
+    )
+    whole = worst_case_sharpness(model, data, per_batch=False, **options)
+    assert whole.value == pytest.approx(worst_case_sharpness(model, [(x, y)], **options).value)
+    assert whole.value <= found.value
+
+
+def test_models_come_back_untouched_and_results_from_the_store(tmp_path):
+    model, data = conv_net().train(), cut(classification(12, (1, 6, 6)), [12])
+    before = snapshot(model)
+    found = worst_case_sharpness(model, data, steps=2)
+    average_sharpness(model, data, draws=2)
+    assert_same_state(model, before)
+    assert not found.adaptive
+    store = Store(tmp_path)
+    store.save("model", "sharpness", found)
+    assert store.load("model", "sharpness").value == found.value
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "words"),
+    [
+        (worst_case_sharpness, {"rho": 0.0}, "rho"),
+        (worst_case_sharpness, {"steps": 0}, "steps"),
+        (worst_case_sharpness, {"norm": "l1"}, "norm"),
+        (average_sharpness, {"draws": 0}, "draws"),
+        (average_sharpness, {"rho": math.inf}, "rho"),
+    ],
+)
+def test_errors_name_the_argument(function, options, words):
+    with pytest.raises(ValueError, match=words):
+        function(mlp(), cut(classification(4), [4]), **options)
