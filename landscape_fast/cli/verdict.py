@@ -84,7 +84,8 @@ def draw(table: Path, knobs: tuple[str, str], plot: Plot, folder: Path) -> list[
     """Draw a table from its file, unless ``folder`` holds the figures of just this table already.
 
     Args:
-        table: CSV file; with phases, the phase map is drawn too.
+        table: CSV file; with phases, the phase map is drawn too, and with ``pairs.csv`` beside it
+            the curves between models.
         knobs: Columns of load and temperature.
         plot: How.
         folder: Where to.
@@ -93,7 +94,9 @@ def draw(table: Path, knobs: tuple[str, str], plot: Plot, folder: Path) -> list[
         The figures.
     """
     settings = f"{package_version()} {knobs} {plot.model_dump_json()}".encode()
-    stamp = hashlib.sha256(settings + table.read_bytes()).hexdigest()
+    pairs = table.with_name("pairs.csv")
+    compared = pairs.read_bytes() if pairs.is_file() else b""
+    stamp = hashlib.sha256(settings + table.read_bytes() + compared).hexdigest()
     record = folder / "drawn.json"
     files = [folder / name for name in _drawn(record, stamp)]
     if files and all(file.is_file() for file in files):
@@ -107,6 +110,7 @@ def draw(table: Path, knobs: tuple[str, str], plot: Plot, folder: Path) -> list[
         temperature=knobs[1],
         hot=plot.hot,
         scales=plot.scales,
+        pairs=read_table(pairs) if compared else None,
         formats=plot.formats,
         dpi=plot.dpi,
     )

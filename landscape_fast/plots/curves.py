@@ -99,6 +99,11 @@ def curve_profiles(
     return figure
 
 
+def has_profiles(pairs: object, *, of: Literal["err", "nll"] = "err") -> bool:
+    """Whether a table of pairs holds the profile of any curve."""
+    return bool(np.isfinite(_series(columns_by_name(pairs), CURVE.format(of=of))[1]).any())
+
+
 def _title(of: str, rise: Number) -> str:
     known = rise[np.isfinite(rise)]
     unit = "points" if of == "err" else "nats"

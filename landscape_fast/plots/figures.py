@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from landscape_fast.plots.axes import draw_quantity
 from landscape_fast.plots.canvas import blank_figure, own_style
+from landscape_fast.plots.curves import curve_profiles, has_profiles
 from landscape_fast.plots.grid import Grid, arrange
 from landscape_fast.plots.phases import COLOURS, draw_legend, draw_phases
 from landscape_fast.plots.quantities import PANELS, Quantity, Scales
@@ -181,6 +182,7 @@ def save_panels(
     quantities: Sequence[Quantity] = PANELS,
     phase: str = "phase",
     probability: str = "phase_probability",
+    pairs: object | None = None,
     formats: Sequence[str] = ("png",),
     dpi: int = 110,
 ) -> list[Path]:
@@ -198,6 +200,8 @@ def save_panels(
         quantities: As in :func:`panels`.
         phase: As in :func:`panels`.
         probability: As in :func:`panels`.
+        pairs: One row per pair of models, as in :func:`landscape_fast.plots.curve_profiles`; where
+            it holds profiles, ``curves`` is written too.
         formats: File endings, such as ``"png"``, ``"pdf"`` and ``"svg"``.
         dpi: Pixels per inch of pictures made of pixels.
 
@@ -219,6 +223,8 @@ def save_panels(
         "panels": panels(table, **shared, **looks, **named),
         **single_figures(table, **shared, **looks, **named),
     }
+    if pairs is not None and has_profiles(pairs):
+        figures["curves"] = curve_profiles(table, pairs, **shared, phase=phase)
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     written = []

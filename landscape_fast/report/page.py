@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from landscape_fast.clock import timestamp
 from landscape_fast.plots import curve_profiles, single_figures, spectra
+from landscape_fast.plots.curves import has_profiles
 from landscape_fast.plots.phases import COLOURS, MEANING
 from landscape_fast.provenance import package_version
 from landscape_fast.report import tables
@@ -100,7 +101,7 @@ def _pictures(folder: Folder) -> list[Picture]:
         "hot": folder.study.plot.hot,
     }
     figures = single_figures(folder.cells, **shared, scales=folder.study.plot.scales)
-    if any(name.startswith("tr_err_t") for name in folder.pairs):
+    if has_profiles(folder.pairs):
         figures["curves"] = curve_profiles(folder.cells, folder.pairs, **shared)
     if folder.densities:
         figures["spectra"] = spectra(folder.cells, folder.densities, **shared)

@@ -232,6 +232,14 @@ def test_saving_writes_one_file_per_measured_panel_and_says_which(tmp_path):
         save_panels(table(), tmp_path, formats=["bmpx"])
 
 
+def test_pairs_with_profiles_are_drawn_too(tmp_path):
+    only = {"width": [2], "batch_size": [8]}
+    profile = only | {"tr_err_t000": [1.0], "tr_err_t050": [9.0], "tr_err_t100": [1.0]}
+    for pairs, names in ((profile, ["panels.png", "curves.png"]), (only, ["panels.png"])):
+        files = save_panels(only, tmp_path, quantities=(), pairs=pairs, dpi=20)
+        assert [path.name for path in files] == names
+
+
 @pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
 def test_the_same_table_gives_the_same_bytes_under_any_settings(tmp_path, ending):
     one = PANELS[3:4]
