@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "krylov": {"_native", "results"},
     "metrics": {"_native", "results", "linearise", "krylov", "randomness"},
     "alignment": {"results", "linearise", "metrics", "randomness"},
-    "regularisers": {"linearise"},
+    "regularisers": {"krylov"},
     "surfaces": {"results", "linearise", "metrics", "store", "clock", "randomness"},
     "training": {"clock", "randomness"},
     "sweep": {"training", "metrics", "results", "store", "plots", "clock", "provenance"},
