@@ -6,6 +6,7 @@ CONSTRAINTS ?= -c constraints.txt
 BIN         := .venv/bin
 STAMP       := .venv/.installed
 WORKERS     ?= 2
+EXTRAS      ?= study,text,test
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench bench-guard clean
@@ -48,7 +49,7 @@ $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.* csrc
 	  { echo "landscape_fast needs Python 3.11 or newer; say which with make PYTHON=..."; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || \
 	  { echo "cannot make .venv; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	$(BIN)/pip install -q --disable-pip-version-check $(CONSTRAINTS) -e '.[study,text,test]'
+	$(BIN)/pip install -q --disable-pip-version-check $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	@touch $@
 
 .venv/.lint: $(STAMP)

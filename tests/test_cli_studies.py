@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import blobs
@@ -147,6 +148,14 @@ def test_commands_refuse_what_they_cannot_do(folder, tmp_path):
         result = run(*arguments)
         assert result.exit_code == 2, result.output
         assert message in result.output
+
+
+def test_ray_that_is_not_installed_is_named_with_the_command_that_installs_it(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "landscape_fast.sweep.executors.ray", raising=False)
+    result = run("study", folder / "blobs.yaml", "--executor", "ray")
+    assert result.exit_code == 2
+    assert "pip install 'landscape_fast[cluster]'" in result.output
 
 
 def test_help_answers():

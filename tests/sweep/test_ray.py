@@ -30,6 +30,8 @@ from landscape_fast.sweep.executors.ray import run_ray  # noqa: E402  needs Ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
+os.environ.setdefault("RAY_worker_niceness", "0")  # as the local executor's; Ray's default is 15
+
 SMALL = {"object_store_memory": 100_000_000, "include_dashboard": False}
 
 
