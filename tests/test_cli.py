@@ -90,7 +90,7 @@ def test_what_a_study_says_is_complete(finished):
         "batch_size \\ width",
         "thresholds: sharpness 0.5, connectivity -2, similarity 0.7",
         "phases.csv",
-        "panels.png and 8 more",
+        "panels.png and 10 more",
     ):
         assert part in said
 

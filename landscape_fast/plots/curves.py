@@ -74,7 +74,7 @@ def curve_profiles(
             f"pairs: no pair has a profile; needs columns {CURVE.format(of=of)}000 ..."
         )
     places = _places(grid, columns, load, temperature)
-    top = max(float(np.nanmax(values, initial=0.0)) for _, values in series.values()) or 1.0
+    top = max(float(np.nan_to_num(values).max(initial=0.0)) for _, values in series.values()) or 1.0
     rise = np.nanmax(np.nan_to_num(heights), axis=1) - (heights[:, 0] + heights[:, -1]) / 2.0
     worst = places[int(np.nanargmax(rise))]
     with own_style():

@@ -159,7 +159,7 @@ def single_figures(
     figures = {}
     if phase in grid:
         figures["phases"] = phase_map(table, **shared, phase=phase, probability=probability)
-    if "test_acc_mean" in grid:
+    if grid.any_number("test_acc_mean"):
         figures["slices"] = slices(table, **shared)
     phases = grid.names(phase) if phase in grid else None
     for quantity in quantities:

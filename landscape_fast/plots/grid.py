@@ -111,6 +111,10 @@ class Grid:
         out[np.isinf(out)] = np.nan
         return out
 
+    def any_number(self, column: str) -> bool:
+        """Whether a column is there and holds a finite number."""
+        return column in self and bool(np.isfinite(self.numbers(column)).any())
+
     def threshold(self, quantity: str) -> float | None:
         """The threshold that the table says was used for a quantity, if it is one for all cells."""
         column = f"{quantity}_threshold"

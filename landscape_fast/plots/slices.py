@@ -59,7 +59,7 @@ def slices(
 
     Raises:
         TypeError: As :func:`landscape_fast.plots.panels`.
-        ValueError: As there, or the table has neither column.
+        ValueError: As there, or the table has no number in either column.
 
     References:
         Yang et al. (2021), arXiv:2107.11228, figure 4; Nakkiran et al. (2020), arXiv:1912.02292.
@@ -71,9 +71,9 @@ def slices(
         'deepest dip 5 points at width 4, batch size 16'
     """
     grid = arrange(table, load=load, temperature=temperature, hot=hot)
-    columns = [name for name in (_ACCURACY, _TRACE) if name in grid]
+    columns = [name for name in (_ACCURACY, _TRACE) if grid.any_number(name)]
     if not columns:
-        raise ValueError(f"table has neither column {_ACCURACY!r} nor {_TRACE!r}")
+        raise ValueError(f"table has no number in column {_ACCURACY!r} nor in {_TRACE!r}")
     with own_style():
         figure = blank_figure(5.4 * len(columns) + 1.8, 7.6)
         parts = figure.subfigures(2, 1, squeeze=False)

@@ -52,7 +52,7 @@ def barriers(grid: Grid, column: str) -> str:
 
 def phases_say(grid: Grid, phases: NDArray[np.str_]) -> str:
     """In which phase the best test accuracy lies; without accuracies, which phase is largest."""
-    if "test_acc_mean" in grid and np.isfinite(grid.numbers("test_acc_mean")).any():
+    if grid.any_number("test_acc_mean"):
         values = grid.numbers("test_acc_mean")
         row, column = (int(i) for i in np.unravel_index(np.nanargmax(values), values.shape))
         name = str(phases[row, column])

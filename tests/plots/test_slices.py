@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from landscape_fast.plots import slices
+from landscape_fast.plots import single_figures, slices
 from landscape_fast.plots.slices import deepest_dip
 
 WIDTHS, BATCHES = (2, 4, 8, 16), (8, 32)
@@ -63,6 +63,9 @@ def test_no_legend_covers_the_data():
         assert not any(axes.bbox.overlaps(box) for box in boxes)
 
 
-def test_a_table_without_accuracy_and_trace_is_refused():
-    with pytest.raises(ValueError, match="neither column 'test_acc_mean'"):
-        slices({"width": [1], "batch_size": [1]})
+def test_what_holds_no_number_is_left_out_or_refused():
+    empty = table(1.0) | {"log_hessian_trace": [np.nan] * 8}
+    assert len(slices(empty).axes) == 2
+    with pytest.raises(ValueError, match="no number in column 'test_acc_mean'"):
+        slices(empty | {"test_acc_mean": [np.nan] * 8})
+    assert "slices" not in single_figures(empty | {"test_acc_mean": [np.nan] * 8})
