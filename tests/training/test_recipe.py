@@ -143,8 +143,10 @@ def test_where_the_files_lie_is_not_part_of_the_identity():
     here, there = (
         Recipe(model="resnet18", data="cifar10", data_options={"root": root}) for root in ("a", "b")
     )
+    asked = {"root": "a", "download": True}
+    fetched = Recipe(model="resnet18", data="cifar10", data_options=asked)
     part = Recipe(model="resnet18", data="cifar10", data_options={"root": "a", "batches": [1, 2]})
-    assert here.id == there.id != part.id
+    assert here.id == there.id == fetched.id != part.id
 
 
 @settings(max_examples=50)
