@@ -113,13 +113,14 @@ def _stored(store: Store) -> tuple[list[Stored], dict[str, dict[str, int]]]:
 def _densities(
     study: Study, store: Store, stored: list[Stored]
 ) -> dict[tuple[Any, Any], SpectralDensity]:
-    """Spectral densities by cell, where the study measured any."""
+    """Spectral densities by cell, where the study measured any and its knobs are of recipes."""
+    load, temperature = study.grid.knobs
     found: dict[tuple[Any, Any], SpectralDensity] = {}
     for each in stored:
-        if each.metric != "density" or len(each.models) != 1:
+        if each.metric != "density" or not {load, temperature} <= set(each.models[0]):
             continue
-        cell = tuple(each.models[0].get(knob) for knob in study.grid.knobs)
+        cell = each.models[0][load], each.models[0][temperature]
         density = None if cell in found else store.load(each.key, each.name)
-        if isinstance(density, SpectralDensity):
-            found[cell] = density  # type: ignore[index]
+        if density is not None:
+            found[cell] = density
     return found

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.metrics.connectivity import connectivity
+from landscape_fast.metrics.density import spectral_density
 from landscape_fast.metrics.distance import l2_distance
 from landscape_fast.metrics.line import linear_barrier
 from landscape_fast.metrics.predictions import agreement, ensemble_quality
@@ -68,6 +69,11 @@ def _trace(q: Question) -> Any:
     return trace(q.models[0], batches, criterion=q.loss, **options)
 
 
+def _density(q: Question) -> Any:
+    batches, options = _first_rows(q)
+    return spectral_density(q.models[0], batches, criterion=q.loss, **options)
+
+
 def _connectivity(q: Question) -> Any:
     return connectivity(q.models[0], q.models[1], q.batches(), criterion=q.loss, **q.options)
 
@@ -115,6 +121,7 @@ OF_ONE: Mapping[str, Callable[[Question], Any]] = {
     "quality_test": _quality("test"),
     "top_eigs": _top_eigs,
     "trace": _trace,
+    "density": _density,
 }
 
 #: Measurements of two models, or of all of a cell.

@@ -51,6 +51,16 @@ class HessianOptions(Section):
         return self.model_dump(exclude={"k", "tol"})
 
 
+class DensityOptions(Section):
+    """Spectral density of the Hessian over the first training samples."""
+
+    samples: int | None = Field(default=1000, ge=1)  # None: all of them
+    batch_size: int = Field(default=128, ge=1)
+    starts: int = Field(default=5, ge=1)
+    steps: int = Field(default=60, ge=1)
+    seed: Seed = 0
+
+
 class ConnectivityOptions(Section):
     """Mode connectivity; defaults of Yang et al. (2021) but for the bend and the pairs."""
 
@@ -131,6 +141,7 @@ class Measure(Section):
 
     protocol: Literal["certified", "yang2021"] = "certified"
     hessian: HessianOptions | None = HessianOptions()
+    density: DensityOptions | None = None  # of every model
     connectivity: ConnectivityOptions | None = ConnectivityOptions()
     cka: CkaOptions | None = CkaOptions()
     line: LineOptions | None = LineOptions()

@@ -34,6 +34,8 @@ def questions(measure: Measure, subjects: Sequence[Subject]) -> Iterator[Asked]:
 def _of_one(measure: Measure, subject: Subject) -> Options:
     yield "quality_train", {}
     yield "quality_test", {}
+    if measure.density is not None:
+        yield "density", measure.density.model_dump()
     if measure.hessian is None:
         return
     of_top_eigs, of_trace = measure.hessian.of_top_eigs(), measure.hessian.of_trace()
