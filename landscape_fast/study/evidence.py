@@ -102,19 +102,22 @@ class Evidence:
         """Values of a knob that is the load or the temperature; None where it is neither."""
         return self.knob(name) if name in (self.load, self.temperature) else None
 
-    def noise(self) -> Number:
-        """Standard error of each mean test accuracy, nan where unknown.
+    def noise(self) -> tuple[Number, Number]:
+        """Standard error of each mean test accuracy and its degrees of freedom; nan where unknown.
 
-        Of fewer than four runs, from the variance pooled over all cells.
+        Of fewer than four runs the variance is pooled over the cells of the same phase.
         """
         spread, runs = self.metric("test_acc_std"), self.metric("n_seeds")
         known = np.isfinite(spread) & (runs > 1)
-        if not known.any():
-            return np.full(len(spread), np.nan)
-        freedom = runs[known] - 1
-        pooled = math.sqrt(float(freedom @ spread[known] ** 2) / float(freedom.sum()))
-        own = np.where(runs >= _OWN_SPREAD, spread, pooled)
-        return np.asarray(np.where(known, own / np.sqrt(np.where(known, runs, 1.0)), np.nan))
+        freedom = np.where(known, runs - 1, np.nan)
+        for phase in np.unique(self.phase):
+            cells = known & (self.phase == phase)
+            few = cells & (runs < _OWN_SPREAD)
+            if few.any():
+                total = float(freedom[cells].sum())
+                pooled = math.sqrt(float(freedom[cells] @ spread[cells] ** 2) / total)
+                spread[few], freedom[few] = pooled, total
+        return np.asarray(np.where(known, spread, np.nan) / np.sqrt(runs)), freedom
 
     def over_seeds(
         self, number: str, effect: Callable[[Number], float], *, among: NDArray[np.bool_]
@@ -125,18 +128,16 @@ class Evidence:
         have. Best and worst cells of noisy ones look too good and too bad; the interval is the
         reflected one (basic bootstrap), which takes that back. nan where an error is unknown.
         """
-        noise = self.noise()
-        if not np.isfinite(noise[among]).all():
+        noise, freedom = (each[among] for each in self.noise())
+        if not np.isfinite(noise).all():
             return math.nan, math.nan
-        runs = self.metric("n_seeds")
-        freedom = np.where(runs >= _OWN_SPREAD, runs - 1, np.nansum(runs - 1))[among]
         random = self._random(number)
         measured = self.accuracy
         found = effect(measured)
         drawn = []
         for _ in range(self.replicates):
             values = measured.copy()
-            values[among] += noise[among] * random.standard_t(freedom)
+            values[among] += noise * random.standard_t(freedom)
             drawn.append(effect(values))
         low, high = self._quantiles(drawn)
         return 2 * found - high, 2 * found - low

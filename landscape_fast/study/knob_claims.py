@@ -123,9 +123,9 @@ def _halves(grid: Evidence, name: str, known: NDArray[np.bool_]) -> _Halves | st
     knob = grid.axis(name)
     if knob is None:
         return f"{name} is not one of its knobs"
-    values = np.unique(knob)
+    values = np.unique(knob[known])
     if len(values) < 2:
-        return f"it has a single value of {name}"
+        return f"what it takes is known at {len(values)} values of {name}, 2 needed"
     half = len(values) // 2
     low, high = known & (knob <= values[half - 1]), known & (knob >= values[-half])
     other = grid.temperature if name == grid.load else grid.load

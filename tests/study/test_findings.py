@@ -59,9 +59,17 @@ def test_accuracies_without_errors_give_no_interval():
 def test_few_runs_share_their_variance():
     table = grids.grid(levels(IVB=89.0))
     table["n_seeds"] = np.full(64, 2)
-    table["test_acc_std"] = np.where(np.arange(64) % 2, 0.0, 0.6)
-    noise = Evidence(table, "width", "batch_size").noise()
-    assert noise == pytest.approx(0.6 / np.sqrt(2) / np.sqrt(2))
+    calm = table["phase"] == "IV-B"
+    table["test_acc_std"] = np.where(calm, 0.1, np.where(np.arange(64) % 2, 0.0, 0.6))
+    noise, freedom = Evidence(table, "width", "batch_size").noise()
+    assert noise[calm] == pytest.approx(0.1 / np.sqrt(2))  # wild cells elsewhere do not count
+    assert freedom[calm] == pytest.approx(calm.sum())
+    cells = table["phase"] == "IV-A"  # two widths, one of them with no spread
+    assert noise[cells] == pytest.approx(0.6 / np.sqrt(2) / np.sqrt(2))
+    table["n_seeds"] = np.full(64, 4)
+    noise, freedom = Evidence(table, "width", "batch_size").noise()
+    assert noise == pytest.approx(table["test_acc_std"] / 2.0)
+    assert (freedom == 3).all()
 
 
 def test_equal_sharpness_with_other_accuracy_supports_that_sharpness_does_not_order():
@@ -148,9 +156,11 @@ def test_a_knob_that_the_grid_does_not_vary_is_named():
     assert "fraction is not one of its knobs" in of("4b", table).sentence
     few = along("width", [2, 4, 8], mc_train_err=lambda x: -x)
     del few["mc_train_err"]
-    assert "meet at 0 values of batch_size, 3 needed" in of("4a", few).sentence
+    assert "known at 0 values of width, 2 needed" in of("4a", few).sentence
+    few["mc_train_err"] = np.where(few["batch_size"] > 1000, -few["width"], np.nan)
+    assert "meet at 2 values of batch_size, 3 needed" in of("4a", few).sentence
     one = along("width", [2], mc_train_err=lambda x: -x)
-    assert "it has a single value of width" in of("4a", one).sentence
+    assert "known at 1 values of width" in of("4a", one).sentence
 
 
 def test_values_of_the_other_knob_count_alike_however_many_cells_they_have():
@@ -195,7 +205,7 @@ def test_label_noise_shows_in_similarity_before_it_shows_in_sharpness(trace_slop
     assert found.verdict == verdict
     assert found.effect == pytest.approx(0.5 * 0.4 / 0.035 - trace_slope * 0.4 / 0.15, abs=1.0)
     table["train_loss_mean"] = table["train_loss_mean"] + 5.0
-    assert "meet at 0 values" in of("2b", table, load="label_noise").sentence
+    assert "known at 0 values" in of("2b", table, load="label_noise").sentence
 
 
 def ranked(l2_follows):
