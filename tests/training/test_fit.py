@@ -345,6 +345,29 @@ def test_channels_last_changes_rounding_only_and_leaves_no_trace_in_the_file(dat
         fit(Recipe(**SMALL, channels_last=True), dataset=flat)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"channels_last": True},
+        {"autocast": "bfloat16"},
+        {"schedule": "one_cycle", "nesterov": True},
+        {"checkpoint": "early_stopped", "pixel_noise": 20.0, "linear_lr_scaling": True},
+    ],
+)
+def test_a_killed_run_continues_to_the_same_bits_with_every_option(data, tmp_path, fields):
+    recipe = Recipe(**{**SMALL, "epochs": 2, "fraction": 0.2, **fields})
+
+    def kill(epoch: int, epochs: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "killed.pt"
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, dataset=data, checkpoint=path, save_every_s=0.0, progress=kill)
+    whole = fit(recipe, dataset=data, checkpoint=tmp_path / "whole.pt")
+    assert same_bits(fit(recipe, dataset=data, checkpoint=path), whole)
+    assert path.read_bytes() == (tmp_path / "whole.pt").read_bytes()
+
+
 class Watched(Flat):
     """Remembers in which precision it computed."""
 
