@@ -125,8 +125,9 @@ class Evidence:
         """Interval of ``effect(accuracies)`` as runs vary, for cells ``among`` all.
 
         Accuracies get Student's errors, of as many degrees of freedom as their standard deviations
-        have. Best and worst cells of noisy ones look too good and too bad; the interval is the
-        reflected one (basic bootstrap), which takes that back. nan where an error is unknown.
+        have, between 0 and 100 %. Best and worst cells of noisy ones look too good and too bad; the
+        interval is the reflected one (basic bootstrap), which takes that back. nan where an error
+        is unknown.
         """
         noise, freedom = (each[among] for each in self.noise())
         if not np.isfinite(noise).all():
@@ -137,7 +138,8 @@ class Evidence:
         drawn = []
         for _ in range(self.replicates):
             values = measured.copy()
-            values[among] += noise * random.standard_t(freedom)
+            shaken = values[among] + noise * random.standard_t(freedom)
+            values[among] = np.clip(shaken, 0.0, 100.0)
             drawn.append(effect(values))
         low, high = self._quantiles(drawn)
         return 2 * found - high, 2 * found - low
