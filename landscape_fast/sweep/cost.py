@@ -38,7 +38,7 @@ class Cost:
     seconds: float
     low: float  # nan where too few cells were timed to say
     high: float
-    unknown: int = 0  # tasks of a kind that was never timed; they are not in the sums
+    unknown: int = 0  # tasks that are not in the sums: of a kind never timed, or of no known size
 
     def __add__(self, other: Cost) -> Cost:
         """Cost of both."""
@@ -67,11 +67,8 @@ def predict(timings: Iterable[Timing], works: Iterable[Work]) -> dict[str, Cost]
         works: Work to predict.
 
     Returns:
-        Cost of ``works`` by metric, in the order of appearance.
-
-    Raises:
-        ValueError: Data or model of a recipe cannot be had.
-        FileNotFoundError: Likewise.
+        Cost of ``works`` by metric, in the order of appearance. Where a model cannot be built,
+        its tasks are counted as unknown; they say why when they run.
 
     References:
         Lawson and Hanson (1974), Solving Least Squares Problems, doi:10.1137/1.9781611971217.
@@ -92,14 +89,15 @@ def _some(timings: Sequence[Timing]) -> Sequence[Timing]:
 
 
 def _cost(timings: Sequence[Timing], works: Sequence[Work], size: _Sizes) -> Cost:
-    if not timings:
+    timings = [timing for timing in timings if size.known(timing.work)]
+    sized = [size.features(work) for work in works if size.known(work)]
+    if not timings or not sized:
         return Cost(len(works), 0.0, 0.0, 0.0, unknown=len(works))
     features = np.array([size.features(timing.work) for timing in timings])
     seconds = np.maximum([timing.seconds for timing in timings], 1e-6)
-    wanted = np.array([size.features(work) for work in works])
-    total = float((wanted @ _fit(features, seconds)).sum())
+    total = float((np.array(sized) @ _fit(features, seconds)).sum())
     low, high = _range([timing.work.subjects[0].cell for timing in timings], features, seconds)
-    return Cost(len(works), total, low * total, high * total)
+    return Cost(len(works), total, low * total, high * total, unknown=len(works) - len(sized))
 
 
 def _fit(features: np.ndarray, seconds: np.ndarray) -> np.ndarray:
@@ -130,13 +128,19 @@ class _Sizes:
     """Parameters of models and rows of data, each found out once."""
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[int, int]] = {}
+        self._found: dict[str, tuple[int, int] | None] = {}
+
+    def known(self, work: Work) -> bool:
+        """Whether the model of the work can be built."""
+        return self._of(work.subjects[0]) is not None
 
     def features(self, work: Work) -> Features:
         """One, steps, and parameters times rows times epochs."""
         subject = work.subjects[0]
         recipe, options = subject.recipe, work.options
-        parameters, rows = self._of(subject)
+        size = self._of(subject)
+        assert size is not None
+        parameters, rows = size
         if work.metric == TRAIN:
             epochs, batch = float(recipe.epochs), float(recipe.batch_size)
         else:
@@ -145,12 +149,15 @@ class _Sizes:
             batch = float(options.get("batch_size", _ROWS_AT_ONCE))
         return 1.0, epochs * max(1.0, rows / batch), parameters * rows * epochs
 
-    def _of(self, subject: Subject) -> tuple[int, int]:
+    def _of(self, subject: Subject) -> tuple[int, int] | None:
         recipe = subject.recipe
         which = [recipe.model, recipe.model_options, recipe.width, recipe.fraction]
         text = json.dumps([*which, recipe.data, recipe.data_options], sort_keys=True)
         if text not in self._found:
-            data = recipe.load_dataset(clean_data(subject))
-            parameters = sum(p.numel() for p in recipe.build_model(data).parameters())
-            self._found[text] = parameters, len(data.train_targets)
+            try:
+                data = recipe.load_dataset(clean_data(subject))
+                parameters = sum(p.numel() for p in recipe.build_model(data).parameters())
+                self._found[text] = parameters, len(data.train_targets)
+            except Exception:  # whatever it is, it is not for a forecast to stop a study
+                self._found[text] = None
         return self._found[text]

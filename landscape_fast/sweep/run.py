@@ -20,6 +20,8 @@ from landscape_fast.sweep.plan import Plan, plan
 from landscape_fast.sweep.shards import Shard
 from landscape_fast.sweep.tasks import Work, perform, rehearse
 
+_URL = "store.url"  # file of a study's folder that says where its results are, if not there
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -72,6 +74,7 @@ def run_study(
     output.mkdir(parents=True, exist_ok=True)
     store = open_store(output) if store is None else store
     with _alone(output, shard):
+        _remember(store, output)
         if shard is None:
             store.clean()
         todo = plan(study, output, store, part=list if shard is None else shard.choose)
@@ -105,25 +108,28 @@ def forget_failures(store: Store) -> int:
 
 
 def open_store(output: Path, url: str | None = None) -> Store:
-    """Return the store of a study's folder.
+    """Return the store of a study's folder; writes nothing.
 
     Args:
         output: Folder of the study.
-        url: Where the results are to be if not in the folder; remembered there.
+        url: Where the results are to be if not in the folder.
 
     Raises:
         ValueError: The folder remembers another URL, or holds results already.
     """
-    note = output / "store.url"
+    note = output / _URL
     known = note.read_text().strip() if note.is_file() else None
-    if url is not None and known is None:
-        if (output / "results").is_dir():
-            raise ValueError(f"{output} holds results already; they cannot be at {url} too")
-        output.mkdir(parents=True, exist_ok=True)
-        write_atomically(note, f"{url}\n".encode())
-    elif url is not None and url != known:
+    if url is not None and known is None and (output / "results").is_dir():
+        raise ValueError(f"{output} holds results already; they cannot be at {url} too")
+    if url is not None and known is not None and url != known:
         raise ValueError(f"the results of {output} are at {known}, not at {url}")
     return Store(url or known or output / "results")
+
+
+def _remember(store: Store, output: Path) -> None:
+    """Note in the folder where its results are, for whoever asks later."""
+    if isinstance(store.root, str):
+        write_atomically(output / _URL, f"{store.root}\n".encode())
 
 
 class _Recorder:

@@ -75,6 +75,13 @@ def test_forgotten_failures_are_tried_again_and_leave_no_trace(broken, tmp_path,
     assert status(broken, tmp_path / "out", store).failures == ()
 
 
+def test_a_model_that_cannot_be_built_fails_its_tasks_and_not_the_forecast(broken, tmp_path):
+    forget_failures(open_store(tmp_path / "out"))
+    again = run(tmp_path / "out", broken)
+    assert ends(again)["failed"] == 2
+    assert again.predicted.unknown == again.predicted.tasks > 0
+
+
 def test_status_counts_without_reading_arrays_or_checkpoints(broken, tmp_path, monkeypatch):
     def refuse(*arguments: object) -> None:
         pytest.fail("it read a checkpoint")
@@ -137,10 +144,11 @@ def test_results_and_weights_behind_a_url_are_those_of_a_folder(tmp_path):
     url = "memory://runs/results"
     try:
         store = open_store(tmp_path / "near", url)
+        assert not (tmp_path / "near").exists()
         run(tmp_path / "near", shard=Shard(0, 2), store=store)
         for file in (tmp_path / "near/checkpoints").iterdir():
             file.unlink()  # another machine has none
-        done = run(tmp_path / "near")
+        done = run(tmp_path / "near")  # which remembers the URL
         assert set(ends(done)) == {"done"}
         assert results(store) == results(Store(tmp_path / "folder/results"))
         ours = gather(done.plan, store)
