@@ -37,7 +37,7 @@ from landscape_fast.training.recipe import Recipe
 
 HERE = Path(__file__).resolve().parent
 README, RESULTS, MEASURED = HERE / "README.md", HERE / "results.json", HERE / "measured"
-PAGES = (README, HERE.parent / "docs" / "studies" / "label-noise.md")
+PAGES = (README, *sorted((HERE.parent / "docs" / "studies").glob("*.md")))
 BLOCK = re.compile(
     r"(<!-- (?P<of>experiments|cells of (?P<study>[\w.-]+)): begin -->\n)"
     r".*?(<!-- (?P=of): end -->)",
@@ -142,9 +142,12 @@ def _of_the_study(folder: Path, found: Folder) -> list[Stored]:
 
 
 def _outcome(folder: Folder) -> str:
-    """Phases and the best cell, in words."""
-    counts = folder.summary["counts"]
-    phases = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    """Phases, or the connectivity where none was decided, and the best cell, in words."""
+    counts = {name: count for name, count in folder.summary["counts"].items() if count}
+    phases = ", ".join(f"{name} {count}" for name, count in counts.items())
+    if counts.keys() == {"undecided"}:
+        mc = folder.cells["mc_train_err"]
+        phases += f", mc from {np.nanmin(mc):.1f} to {np.nanmax(mc):.1f} points"
     accuracy = folder.cells["test_acc_mean"]
     best = int(np.nanargmax(accuracy))
     load, temperature = folder.study.grid.knobs
