@@ -83,7 +83,10 @@ def test_together(benchmark, model, width, batch, seeds, threads):
 @pytest.mark.parametrize("field", ["channels_last", "autocast"])
 @pytest.mark.parametrize(
     ("model", "width", "batch"),
-    [("resnet18", 4, 128), ("resnet18", 16, 128), ("vgg11", 16, 128), ("vit", 64, 128)],
+    [
+        *(("small_cnn", 4, 32), ("resnet18", 2, 16), ("resnet18", 4, 128)),
+        *(("resnet18", 16, 128), ("vgg11", 16, 128), ("vit", 64, 128)),
+    ],
 )
 def test_option(benchmark, model, width, batch, field, threads):
     data = data_for(model, batch)
