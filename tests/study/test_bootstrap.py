@@ -212,6 +212,20 @@ def test_thresholds_from_the_data_are_found_again_in_every_replicate():
     assert (fixed.thresholds[0] == 5.9).all()
 
 
+@pytest.mark.slow
+def test_thresholds_of_replicates_cover_the_planted_one():
+    # Halfway between levels 7 and 4, and what the log of a mean of five adds to both.
+    random = np.random.default_rng(7)
+    shift = np.log(np.exp(0.3 * random.normal(size=(100_000, 5))).mean(1)).mean()
+    held = []
+    for seed in range(80):
+        runs, pairs = grid_of_runs(np.random.default_rng(seed), level=4.0)
+        found = phase_probabilities(runs, pairs, sharpness_threshold="data", replicates=80)
+        low, high = np.quantile(found.thresholds[0], [0.025, 0.975])
+        held.append(low <= 5.5 + shift <= high)
+    assert 0.85 <= np.mean(held) <= 1.0  # five runs make it somewhat too narrow
+
+
 def test_too_few_cells_for_a_threshold_are_undecided():
     runs, pairs = tables([900.0, 900.0], {(0, 1): -9.0}, {(0, 1): 0.5})
     found = phase_probabilities(runs, pairs, sharpness_threshold="data", replicates=5)
