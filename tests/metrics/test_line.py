@@ -137,3 +137,11 @@ def test_models_of_different_shape_or_no_data_are_refused():
         linear_barrier(mlp(), conv_net(), [IMAGES])
     with pytest.raises(ValueError, match="loader"):
         linear_barrier(mlp(), mlp(seed=1), [])
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_barrier(cuda):
+    one, other = conv_net(seed=0), conv_net(seed=1)
+    here = linear_barrier(one, other, [IMAGES], points=5)
+    there = linear_barrier(one.to(cuda), other.to(cuda), [IMAGES], points=5)
+    assert torch.allclose(here.losses, there.losses, rtol=1e-4)

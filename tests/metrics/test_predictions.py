@@ -152,3 +152,14 @@ def test_empty_data_and_no_models_are_refused():
         agreement(mlp(), mlp(), [])
     with pytest.raises(ValueError, match="models is empty"):
         ensemble_quality([], ROWS)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_agreement_and_ensemble(cuda):
+    models = [conv_net(seed=seed) for seed in range(2)]
+    here = agreement(*models, [IMAGES]), ensemble_quality(models, [IMAGES])
+    models = [model.to(cuda) for model in models]
+    there = agreement(*models, [IMAGES]), ensemble_quality(models, [IMAGES])
+    assert there[0].js_divergence == pytest.approx(here[0].js_divergence, rel=1e-4)
+    assert there[0].predictions == here[0].predictions
+    assert there[1].loss == pytest.approx(here[1].loss, rel=1e-4)

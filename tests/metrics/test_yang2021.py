@@ -84,3 +84,16 @@ def test_arguments_are_checked_and_models_left_alone(measure):
     before = snapshot(model)
     measure(model, [classification(10, (1, 6, 6))], max_products=2)
     assert_same_state(model, before)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("measure", [power_iteration, settling_trace])
+def test_a_gpu_draws_the_same_and_gives_the_same(measure, cuda):
+    model, data = conv_net(), [classification(40, (1, 6, 6))]
+    limits = {"tol": 1e-9, "max_products": 5}  # so that both end at the same step
+    here = measure(model, data, **limits)
+    there = measure(model.to(cuda), data, **limits)
+    values = [
+        found.values if measure is power_iteration else found.value for found in (here, there)
+    ]
+    assert float(values[1]) == pytest.approx(float(values[0]), rel=1e-3)
