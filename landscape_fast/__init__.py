@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Trace,
         TrackPoint,
     )
+    from landscape_fast.study.findings import findings
     from landscape_fast.study.taxonomy import classify
     from landscape_fast.surfaces.surface import loss_surface
 
@@ -97,6 +98,7 @@ __all__ = [
     "connectivity",
     "diagonal",
     "ensemble_quality",
+    "findings",
     "frobenius_norm",
     "ggn_spectrum",
     "gradient_overlap",
@@ -139,6 +141,7 @@ _HOMES = {
     "connectivity": "metrics.connectivity",
     "diagonal": "metrics.diagonal",
     "ensemble_quality": "metrics.predictions",
+    "findings": "study.findings",
     "ggn_spectrum": "metrics.ggn_spectrum",
     "hutchpp": "krylov.hutchpp",
     "interpolated": "alignment.repair",
