@@ -43,8 +43,8 @@ def surface_figure(surface: Surface) -> Figure:
 
 def _label(surface: Surface, axis: int) -> str:
     share = surface.shares[axis]
-    explained = "" if np.isnan(share) else f", {share:.0%} of the run"
-    return f"Direction {axis + 1} (1 = {surface.lengths[axis]:.3g} in weights{explained})"
+    explained = "" if np.isnan(share) else f"; {share:.0%} of the run"
+    return f"Direction {axis + 1} (one unit: norm {surface.lengths[axis]:.3g}{explained})"
 
 
 def _curve(axes: Axes, surface: Surface) -> None:

@@ -24,7 +24,33 @@ class Directions:
     vectors: Tensor  # (d, n), what one unit of each coordinate adds to the parameters
     points: Tensor  # (p, d) float64, coordinates of the models the directions come from
     residuals: Tensor  # (p,) float64, distance of each of these models from the plane
-    shares: Tensor  # (d,) float64, part of a run's squared path that each explains; else nan
+    shares: Tensor  # (d,) float64, part of a run's variance that each explains; else nan
+
+    def spans(self, steps: int, margin: float = 0.2) -> list[tuple[float, float]]:
+        """Spans for ``loss_surface`` that hold all points, with the model on a grid of ``steps``.
+
+        Args:
+            steps: Points along each axis, at least 3.
+            margin: Room on each side, relative to the extent of the points.
+
+        Raises:
+            ValueError: There are no points, they do not differ along an axis, or ``steps`` is
+                below 3.
+        """
+        if steps < 3:
+            raise ValueError(f"steps must be at least 3, got {steps}")
+        if not len(self.points):
+            raise ValueError("there are no points to hold")
+        found = []
+        for column in self.points.T:
+            low, high = float(column.clamp(max=0).min()), float(column.clamp(min=0).max())
+            if not high > low:
+                raise ValueError("the points do not differ along every direction")
+            low, high = low - margin * (high - low), high + margin * (high - low)
+            below = min(max(round(-low / (high - low) * (steps - 1)), 1), steps - 2)
+            step = max(-low / below, high / (steps - 1 - below))
+            found.append((-below * step, (steps - 1 - below) * step))
+        return found
 
 
 def random_directions(

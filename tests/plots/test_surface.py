@@ -37,7 +37,7 @@ def bowl(axes=2, *, points=0, spoiled=False):
 def test_curves_and_contours_are_drawn(axes, spoiled, tmp_path):
     figure = bowl(axes, spoiled=spoiled).plot()
     figure.savefig(tmp_path / "surface.png")
-    assert figure.axes[0].get_xlabel() == "Direction 1 (1 = 2 in weights)"
+    assert figure.axes[0].get_xlabel() == "Direction 1 (one unit: norm 2)"
 
 
 def test_contours_carry_their_values_at_logarithmic_levels():

@@ -97,6 +97,20 @@ def test_a_run_in_a_plane_is_explained_by_two_directions():
         )
 
 
+@pytest.mark.parametrize("steps", [3, 10, 51])
+def test_spans_hold_all_points_with_the_model_on_the_grid(steps):
+    model = mlp()
+    generator = torch.Generator().manual_seed(0)
+    others = [moved(model, torch.randn(57, generator=generator)) for _ in range(2)]
+    plane = plane_through(model, *others)
+    for (low, high), column in zip(plane.spans(steps), plane.points.T, strict=True):
+        assert low < float(column.min()) <= float(column.max()) < high
+        place = -low / (high - low) * (steps - 1)
+        assert place == pytest.approx(round(place), abs=1e-9)
+    with pytest.raises(ValueError, match="no points"):
+        random_directions(model).spans(5)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
