@@ -162,7 +162,7 @@ def test_results_and_weights_behind_a_url_are_those_of_a_folder(tmp_path):
         fsspec.filesystem("memory").rm("/runs", recursive=True)
 
 
-def test_weights_that_are_nowhere_are_an_error_of_their_measurement(tmp_path):
+def test_weights_that_are_nowhere_are_trained_again(tmp_path):
     url = "memory://lost/results"
     try:
         store = open_store(tmp_path, url)
