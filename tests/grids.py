@@ -48,5 +48,6 @@ def grid(
     random = np.random.default_rng(seed)
     sharp = np.isin(phase, ("I", "II"))
     table["log_hessian_trace"] = np.where(sharp, 7.0, 5.0) + 0.01 * random.standard_normal(64)
+    table["train_loss_mean"] = np.where(sharp, 0.5, 0.002)
     table["mc_train_err"] = np.where(np.isin(phase, ("I", "III")), -9.0, 0.0)
     return {**table, **measured(accuracy(table), random, spread)}

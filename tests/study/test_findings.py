@@ -96,6 +96,18 @@ def test_training_to_zero_loss_costs_what_was_planted(planted, verdict):
     assert found.effect == pytest.approx(planted, abs=0.3)
     assert of("3", table).verdict == "cannot tell"  # clean labels
     assert "none of its cells has noisy labels" in of("3", table).sentence
+    table["train_loss_mean"] = np.full(64, 0.5)
+    assert "0 loads have cells of phase III" in of("3", table, settings=NOISY).sentence
+
+
+def test_cells_with_other_data_are_not_compared_as_if_they_were_other_training():
+    table = grids.grid(dipping(4.0), spread=0.1)
+    table["label_noise"] = 0.1 * np.log2(table.pop("batch_size"))
+    columns = {name: np.asarray(values) for name, values in table.items()}
+    grid = Evidence(columns, "width", "label_noise", replicates=10)
+    before, dip = QUESTIONS[NUMBERS.index("3")](grid), QUESTIONS[NUMBERS.index("5")](grid)
+    assert "differ in label_noise, which changes the data" in before.sentence
+    assert "0 of its rows and columns cross" in dip.sentence
 
 
 def dipping(depth):
