@@ -26,7 +26,7 @@ def agreement(
     predictions, log 2 for disjoint ones. Swapping the models changes nothing.
 
     Differs from the released code of Yang et al. in: m is not clamped at 1e-7, which changes a
-    divergence by about 1e-6 at most; the mean is over predictions, not over batches.
+    divergence by less than 1e-7 per class; the mean is over predictions, not over batches.
 
     Args:
         model_a: Any module with one tensor of scores (N, C, ...) as output, as cross-entropy takes
@@ -36,11 +36,11 @@ def agreement(
         ignore_index: Predictions with this target are left out: where sequences are filled up.
 
     Returns:
-        Both in one result; nan where a score is not finite.
+        Both in one result; nan where a model's probabilities are.
 
     Raises:
-        ValueError: The loader is empty or holds no prediction that counts, the models are on different devices, or their outputs
-            differ in shape or have fewer than two classes.
+        ValueError: The loader is empty or holds no prediction that counts, the models are on
+            different devices, or their outputs differ in shape or have fewer than two classes.
         TypeError: A model's output is not a tensor.
 
     References:
