@@ -23,8 +23,8 @@ _DECADES = 6  # of the loss that colours span at most, from the top
 def surface_figure(surface: Surface) -> Figure:
     """A curve for one axis; filled contours at logarithmic levels for two.
 
-    The model is a cross, other models are numbered dots joined in order. Where the loss is not
-    finite the picture is hatched.
+    The model is a cross, other models are dots, joined in order if they are a run. Where the loss
+    is not finite the picture is hatched.
 
     Raises:
         ValueError: The surface has more than two axes.
@@ -72,8 +72,10 @@ def _contours(axes: Axes, surface: Surface) -> None:
     marks = surface.points.numpy()
     if len(marks):
         run = bool(np.isfinite(surface.shares).all())
-        axes.plot(*marks.T, "-" if run else "", color=_MARK, linewidth=0.8, zorder=4)
-        axes.plot(*marks.T, "o", color=_MARK, markersize=3.5 if run else 6, zorder=5)
+        if run:
+            axes.plot(*marks.T, color=_MARK, linewidth=0.8, zorder=4)
+        others = marks[(marks != 0.0).any(1)]
+        axes.plot(*others.T, "o", color=_MARK, markersize=3.5 if run else 6, zorder=5)
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(y[0], y[-1])
 

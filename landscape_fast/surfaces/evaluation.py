@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from landscape_fast.linearise.agreement import spread_rows
 from landscape_fast.linearise.batches import Batches
@@ -20,7 +20,7 @@ from landscape_fast.linearise.sharing import kind_of
 from landscape_fast.linearise.structure import rows, tensors
 from landscape_fast.metrics.batchnorm import recalibrate
 from landscape_fast.metrics.placed import PlacedNetwork
-from landscape_fast.surfaces.program import PointProgram, has_convolutions, largest_value
+from landscape_fast.surfaces.program import PointProgram
 
 # Elements of the largest value of a piece, so that a pass stays in cache; on a GPU, in memory.
 CACHED_ELEMENTS = {"cpu": 2**19, "cuda": 2**28}
@@ -130,18 +130,13 @@ class LossAt:
     def _program(self, piece: Any, dtype: torch.dtype | None = None) -> PointProgram:
         key = (kind_of(piece), dtype)
         if key not in self._programs:
-            traced = self._capture(piece, dtype)
+            count = len(self.space.names)
             self._programs[key] = PointProgram(
-                traced,
+                capture_value(self._inputs, self._objective, piece, count, dtype),
                 len(self._inputs.names),
                 channels_last=self.space.device.type == "cpu",
-                stacked=not has_convolutions(traced),
             )
         return self._programs[key]
-
-    def _capture(self, piece: Any, dtype: torch.dtype | None = None) -> fx.GraphModule:
-        count = len(self.space.names)
-        return capture_value(self._inputs, self._objective, piece, count, dtype)
 
     def _examine(self, far: Tensor) -> None:
         """Decide between program and model, and how the data are cut."""
@@ -151,7 +146,7 @@ class LossAt:
         few = spread_rows(next(iter(self._batches)))
         try:
             self.note = self._disagreement(few, far)
-            size = largest_value(self._capture(few)) // (rows(few) or 1)
+            size = self._program(few, torch.float64).largest // (rows(few) or 1)
         except Exception as error:  # whatever the tracer raises on what it cannot follow
             self.note = f"not captured: {type(error).__name__}: {str(error).splitlines()[0]}"
         if self.note is not None or not self._objective.sums_rows or self._couples(few):

@@ -56,13 +56,26 @@ class PointProgram:
             model's parameters and buffers, then the tensors of the piece.
         own: How many inputs are the model's.
         channels_last: Whether images and filters lie so.
-        stacked: Whether points run side by side, as one axis more of every value.
+        stacked: Whether points run side by side, as one axis more of every value. None: where
+            nothing is convolved, as convolutions of many filters at once are slower than one by
+            one.
+
+    Attributes:
+        largest: Elements of the largest value that is computed.
     """
 
     def __init__(
-        self, traced: fx.GraphModule, own: int, *, channels_last: bool, stacked: bool
+        self,
+        traced: fx.GraphModule,
+        own: int,
+        *,
+        channels_last: bool,
+        stacked: bool | None = None,
     ) -> None:
         graph = traced.graph
+        if stacked is None:
+            stacked = all(node.target is not _CONVOLUTION for node in graph.nodes)
+        self.largest = _largest(graph)
         self._own = own
         self._inputs = [node for node in graph.nodes if node.op == "placeholder"]
         self._leaves = len(self._inputs) - own
@@ -127,21 +140,13 @@ class PointProgram:
         return value
 
 
-def largest_value(traced: fx.GraphModule) -> int:
-    """Elements of the largest value that the program computes."""
-    return max(
-        (
-            node.meta["val"].numel()
-            for node in traced.graph.nodes
-            if node.op == "call_function" and isinstance(node.meta.get("val"), Tensor)
-        ),
-        default=1,
-    )
-
-
-def has_convolutions(traced: fx.GraphModule) -> bool:
-    """Whether the program convolves."""
-    return any(node.target is _CONVOLUTION for node in traced.graph.nodes)
+def _largest(graph: fx.Graph) -> int:
+    sizes = [
+        node.meta["val"].numel()
+        for node in graph.nodes
+        if node.op == "call_function" and isinstance(node.meta.get("val"), Tensor)
+    ]
+    return max(sizes, default=1)
 
 
 def _fold_normalisations(graph: fx.Graph, inputs: list[fx.Node], own: int) -> list[_Fold]:

@@ -95,11 +95,11 @@ def test_error_bars_of_the_mean_rise_cover():
     model, data, hessian = least_squares()
     exact = 0.02 * float(hessian.trace())
     inside = 0
-    for seed in range(100):
+    for seed in range(50):
         found = average_sharpness(model, data, rho=0.2, draws=12, criterion=nn.MSELoss(), seed=seed)
         low, high = found.interval(0.9)
         inside += low < exact < high
-    assert 78 <= inside <= 99  # 90 expected, with a standard deviation of 3
+    assert inside >= 37  # of 50, with 45 expected and a standard deviation of 2
 
 
 def test_the_slope_adds_no_noise_to_the_mean():

@@ -49,7 +49,7 @@ def plain_loop(model, data, vectors, axes, loss=F.cross_entropy, between=lambda 
     return torch.tensor(found, dtype=torch.float64).reshape([len(axis) for axis in axes])
 
 
-@pytest.mark.parametrize("name", ["relu", "gelu", "conv-bn", "layer norm", "attention", "pooled"])
+@pytest.mark.parametrize("name", ["relu", "conv-bn", "attention", "pooled"])
 def test_a_surface_equals_a_plain_loop_in_float64(name):
     make, shape = LADDER[name]
     model = make().double()
