@@ -29,7 +29,7 @@ from landscape_fast.surfaces.evaluation import LossAt
 from landscape_fast.surfaces.surface import AT_ONCE
 
 POINTS, GRID = 20, 51 * 51
-BATCHES = (64, 128, 256, 512)
+BATCHES = (32, 64, 128, 256)
 
 
 def plain_loop(model, data, vectors, places):
