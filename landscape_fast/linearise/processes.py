@@ -77,6 +77,14 @@ class Processes:
         shares[self.rank] = torch.tensor(counts)
         return tuple(self.sum_(shares)[: self.rank].sum(0).tolist())
 
+    def joined(self, rows: Tensor, first: int, count: int) -> Tensor:
+        """The rows (n, c) of all processes, (count, c): those of this one begin at ``first``."""
+        if self._group is None:
+            return rows
+        whole = rows.new_zeros(count, *rows.shape[1:])
+        whole[first : first + len(rows)] = rows
+        return self.sum_(whole)
+
     def agree(self, error: Exception | None) -> None:
         """Raise in every process if any has an error.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from landscape_fast.linearise.samplewise.dataset import GaussNewtonDiagonal
 from landscape_fast.metrics.probes import Probes
 from landscape_fast.metrics.trace import RTOL_OMITTED
 from landscape_fast.results import Diagonal
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 BLOCK = 8  # draws that go through the operators together
 
@@ -34,6 +37,7 @@ def diagonal(
     max_products: int = 1000,
     memory_budget: int | None = None,
     rtol_omitted: float = RTOL_OMITTED,
+    process_group: ProcessGroup | None = None,
 ) -> Diagonal:
     r"""Diagonal of the Hessian of the dataset-level loss, exact where it can be.
 
@@ -58,6 +62,7 @@ def diagonal(
         rtol_omitted: Directions of the outputs whose curvature sums to at most this share of all
             output curvature are estimated by a few draws, whose error is in ``stderr``;
             ``.omitted`` is their share. 0 takes all.
+        process_group: Processes of ``torch.distributed`` that each hold a share of the data.
 
     Returns:
         ``values`` and ``stderr`` (n,), ``named()``, ``exact``, ``omitted``, ``converged``,
@@ -87,11 +92,13 @@ def diagonal(
         memory_budget=memory_budget,
         rtol_omitted=rtol_omitted,
         seed=seed,
+        process_group=process_group,
     )
     names = known.open_names(gauss_newton)
     found = _Found(known.values + known.correction, known.variance.sqrt(), True, 0)
     if names:
-        probes = Probes(model, known, names, gauss_newton, **loss, memory_budget=memory_budget)
+        shared = {"memory_budget": memory_budget, "process_group": process_group}
+        probes = Probes(model, known, names, gauss_newton, **loss, **shared)
         found = _estimated(known, probes, rtol, atol, seed, max_products)
     return Diagonal(
         values=found.values,

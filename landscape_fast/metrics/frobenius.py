@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.params import Selection
 from landscape_fast.linearise.rules.precision import Precision
 from landscape_fast.results import Norm
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 BLOCK = 8  # vectors that go through the operator together
 
@@ -34,6 +37,7 @@ def frobenius_norm(
     max_products: int = 1000,
     memory_budget: int | None = None,
     precision: Precision = "float32",
+    process_group: ProcessGroup | None = None,
 ) -> Norm:
     r"""Frobenius norm of the Hessian of the dataset-level loss: the root of the sum of its squares.
 
@@ -58,6 +62,7 @@ def frobenius_norm(
         max_products: Bound on products, one per draw.
         memory_budget: Bytes of data to keep in memory.
         precision: Of the products, see :class:`HessianOperator`; recorded in the result.
+        process_group: Processes of ``torch.distributed`` that each hold a share of the data.
 
     Returns:
         ``value``, ``stderr``, ``interval()``, ``converged``, and ``draws`` of the squared norm.
@@ -88,6 +93,7 @@ def frobenius_norm(
         params=params,
         memory_budget=memory_budget,
         precision=precision,
+        process_group=process_group,
     )
 
     def draw(first: int, count: int) -> Tensor:

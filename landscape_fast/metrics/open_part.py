@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -15,6 +15,9 @@ from landscape_fast.linearise.rules.precision import Precision
 from landscape_fast.linearise.samplewise.dataset import GaussNewtonDiagonal
 from landscape_fast.metrics.probes import Probes
 from landscape_fast.metrics.row_probes import RowProbes
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 class OpenPart:
@@ -33,6 +36,7 @@ class OpenPart:
         memory_budget: Of operators.
         precision: Of products.
         seed: Chooses probes.
+        process_group: Processes that share the data; rows are then not chosen.
 
     Attributes:
         names: Parameters whose block is estimated.
@@ -50,6 +54,7 @@ class OpenPart:
         memory_budget: int | None,
         precision: Precision,
         seed: int,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         self.names = known.open_names(gauss_newton)
         self.parts: list[Part] = []
@@ -67,6 +72,7 @@ class OpenPart:
                 **loss,
                 memory_budget=memory_budget,
                 precision=precision,
+                process_group=process_group,
             )
 
         def exact() -> Tensor:
@@ -79,7 +85,7 @@ class OpenPart:
             return probes().forms(first, count, seed)[:, None]
 
         rows = None
-        if known.table is not None and not per_layer and not known.note:
+        if known.table is not None and not (per_layer or known.note or known.shared):
             rows = _row_probes(model, known, self.names, loss, precision)
         if rows is not None:
             terms, self.precision = 2, rows.precision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from landscape_fast.linearise.samplewise.dataset import GaussNewtonDiagonal
 from landscape_fast.linearise.state import measurable
 from landscape_fast.metrics.open_part import OpenPart
 from landscape_fast.results import Trace
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 RTOL_OMITTED = 1e-4  # of `trace` and `diagonal`
 ROUNDING = 16  # machine epsilons of the model that a sum of its squares may be off by
@@ -38,6 +41,7 @@ def trace(
     gauss_newton: bool = False,
     per_layer: bool = False,
     rtol_omitted: float = RTOL_OMITTED,
+    process_group: ProcessGroup | None = None,
 ) -> Trace:
     r"""Trace of the Hessian of the dataset-level loss, with the error asked for.
 
@@ -79,6 +83,7 @@ def trace(
         rtol_omitted: Where all directions are taken: the smallest ones, which sum to at most this
             share of all output curvature, are estimated by a few draws instead, whose standard
             error is in ``.stderr``; ``.omitted`` is their share. 0 takes these too.
+        process_group: Processes of ``torch.distributed`` that each hold a share of the data.
 
     Returns:
         ``value``, ``stderr``, ``interval()``, ``converged``; ``gauss_newton`` and ``remainder``,
@@ -114,12 +119,13 @@ def trace(
         rtol_omitted=rtol_omitted,
         rtol=rtol,
         seed=seed,
+        process_group=process_group,
     )
     base = known.by_parameter(known.values)
     parts = [rest_of(known, seed)] if known.sampled else []
     fixed = [known.corrections] if len(known.corrections) else []
     open_part = OpenPart(
-        model, known, gauss_newton, per_layer, loss, memory_budget, precision, seed
+        model, known, gauss_newton, per_layer, loss, memory_budget, precision, seed, process_group
     )
     parts = [*parts, *open_part.parts]
     sure = float(base.sum()) + sum(float(drawn.sum(1).mean()) for drawn in fixed)

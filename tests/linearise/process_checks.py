@@ -20,6 +20,7 @@ from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
+from landscape_fast import diagonal, frobenius_norm, trace
 from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.linearise.fisher import EmpiricalFisherOperator
 from landscape_fast.linearise.gauss_newton import GGNOperator
@@ -257,6 +258,83 @@ def check_a_group_that_does_not_hold_this_process_is_refused():
             "process_group does not hold this process",
             lambda: HessianOperator(mlp().double(), batches(), process_group=GROUPS[1]),
         )
+
+
+def measured(function, make, everything, **options):
+    """The answer of the group, which leaves the model alone, and that of one process."""
+    model = make().double()
+    before = snapshot(model)
+    group = function(model, own(everything), process_group=GROUPS[SIZE], **options)
+    assert_same_state(model, before)
+    return group, function(make().double(), everything, **options)
+
+
+def many(shape=(5,)):
+    """Shares of forty times as many rows."""
+    sizes = [40 * size for share in SHARES[:SIZE] for size in share]
+    x, y = classification(sum(sizes), shape)
+    return cut((x.double(), y), sizes)
+
+
+def check_exact_traces_and_diagonals_are_those_of_one_process():
+    for make, shape in ((conv_net, (1, 6, 6)), (mlp, (5,))):
+        everything = batches(shape)
+        exact = {"rtol": 0, "rtol_omitted": 0}
+        group, one = measured(trace, make, everything, per_layer=True, **exact)
+        assert group.note is None
+        assert (group.stderr, group.samples) == (0.0, one.samples)
+        assert group.cotangents == one.cotangents
+        assert_relative(group.layer_values, one.layer_values, 1e-12)
+        group, one = measured(diagonal, make, everything, **exact)
+        assert_relative(group.values, one.values, 1e-12)
+        assert not group.stderr.any()
+
+
+def check_sampled_traces_take_the_rows_that_one_process_takes():
+    group, one = measured(trace, mlp, many(), rtol=0.1, gauss_newton=True)
+    assert one.sampled
+    assert group.sampled
+    assert group.cotangents == one.cotangents
+    assert_relative(group.draws, one.draws, 1e-12)
+    assert abs(group.stderr / one.stderr - 1) < 1e-9
+
+
+def check_what_an_exact_diagonal_omits_is_drawn_as_in_one_process():
+    group, one = measured(diagonal, mlp, many(), gauss_newton=True, rtol_omitted=0.3)
+    assert group.omitted == pytest.approx(one.omitted, rel=1e-12)
+    assert one.omitted > 0.1
+    assert_relative(group.values, one.values, 1e-12)
+    assert_relative(group.stderr, one.stderr, 1e-9)
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean(1)
+
+
+def pooling():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), Mean(), nn.Linear(6, 3))
+
+
+def check_shares_of_other_kinds_of_rows_add_up():
+    everything = []
+    for rank, share in enumerate(SHARES[:SIZE]):  # sequences of a length of its own per process
+        x, y = classification(sum(share), (3 + rank, 4), seed=rank)
+        everything += cut((x.double(), y), share)
+    group, one = measured(diagonal, pooling, everything, rtol=0, rtol_omitted=0)
+    assert (group.note, one.note) == (None, None)
+    assert_relative(group.values, one.values, 1e-12)
+
+
+def check_the_norm_of_a_group_is_that_of_one_process():
+    group, one = measured(frobenius_norm, mlp, batches(), rtol=0.1)
+    assert_relative(group.draws, one.draws, 1e-12)
+
+
+def check_a_trace_that_fails_in_one_process_fails_in_all():
+    data = own(batches()) if RANK else []
+    raises("empty", lambda: trace(mlp().double(), data, process_group=GROUPS[SIZE]))
 
 
 def main():

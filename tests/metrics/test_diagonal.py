@@ -8,10 +8,12 @@ import torch.nn.functional as F
 from oracles import (
     assert_relative,
     assert_same_state,
+    classification,
     conv_net,
     dense_hessian,
     snapshot,
 )
+from torch import nn
 from trace_problems import fitted, problem
 
 from landscape_fast import NotConverged, diagonal
@@ -97,3 +99,32 @@ def test_what_is_omitted_is_estimated_entry_by_entry():
     assert float(result.stderr.norm() / exact.diagonal().norm()) < 0.05
     # Seven degrees of freedom, and entries that go together.
     assert float((error <= 2.4 * result.stderr).double().mean()) > 0.7
+
+
+class Averaged(nn.Module):
+    """Sequences of any length, averaged."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.out = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.out(self.first(x).relu().mean(1))
+
+
+def test_sequences_of_many_lengths_and_batches_of_one_row_are_summed_exactly():
+    model, loader = Averaged().double(), []
+    for rows, length in ((1, 3), (4, 3), (2, 5), (1, 5), (3, 2)):
+        x, y = classification(rows, (length, 4), seed=length + rows)
+        loader.append((x.double(), y))
+
+    def loss(m):
+        return sum(F.cross_entropy(m(x), y, reduction="sum") for x, y in loader) / 11
+
+    exact = dense_hessian(model, loss).diagonal()
+    result = diagonal(model, loader, rtol=0, rtol_omitted=0)
+    assert (result.note, result.exact) == (None, result.names)
+    assert_relative(result.values, exact, 1e-12)
+    alone = [(x[row : row + 1], y[row : row + 1]) for x, y in loader for row in range(len(y))]
+    assert_relative(diagonal(model, alone, rtol=0, rtol_omitted=0).values, exact, 1e-12)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.engines import attempted
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
+from landscape_fast.linearise.processes import Processes
 from landscape_fast.linearise.samplewise.diagonal import Directions, Pass, add_tables
 from landscape_fast.linearise.samplewise.layouts import PLAIN
 from landscape_fast.linearise.samplewise.network import SampledNetwork
@@ -20,6 +21,9 @@ from landscape_fast.linearise.samplewise.table import Table, tables
 from landscape_fast.linearise.second_derivative import twice_differentiable
 from landscape_fast.linearise.state import evaluation, measurable
 from landscape_fast.linearise.structure import rows
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 POOL_BYTES = 2**28  # of batches whose rows are sorted together, where they are read anew
 GROUP = 8  # draws of one pass
@@ -47,6 +51,7 @@ class GaussNewtonDiagonal:
         rtol_omitted: Share of the trace of the output curvature that may be left to draws.
         rtol: Standard error of the trace that the caller wants, relative; 0 for a sum over all.
         seed: Chooses the draws for what is omitted.
+        process_group: Processes that share the data; the answer is that of one process.
 
     Attributes:
         space: The selected parameters.
@@ -82,17 +87,26 @@ class GaussNewtonDiagonal:
         rtol_omitted: float,
         rtol: float = 0.0,
         seed: int = 0,
+        process_group: ProcessGroup | None = None,
     ) -> None:
-        if not 0 <= rtol_omitted < 1:
-            raise ValueError(f"rtol_omitted must be at least 0 and below 1, got {rtol_omitted}")
-        self._model = measurable(model)
+        self._processes = Processes(process_group)
         self._objective = Objective(criterion, loss_fn)
         self._seed = seed
-        self.space = ParameterSpace(self._model, params)
+        with self._processes.together():
+            if not 0 <= rtol_omitted < 1:
+                raise ValueError(f"rtol_omitted must be at least 0 and below 1, got {rtol_omitted}")
+            self._model = measurable(model)
+            self.space = ParameterSpace(self._model, params)
+        self._processes.require_same(
+            [*self.space.tensors, *self._model.parameters(), *self._model.buffers()],
+            "parameters or buffers of model",
+        )
         # Programs are shared: whoever captures one first, it must have second derivatives.
         with evaluation(self._model), twice_differentiable(self._model):
-            batches = Batches(loader, device=self.space.device, memory_budget=memory_budget)
-            self.samples = batches.samples
+            with self._processes.together():
+                batches = Batches(loader, device=self.space.device, memory_budget=memory_budget)
+            (self._first,) = self._processes.before(batches.samples)
+            self.samples = int(self._processes.sums(batches.samples)[0])
             self.loader: Iterable[Any] = list(batches) if batches.resident else loader
             self.values = torch.zeros(self.space.size, dtype=torch.float64)
             self.correction = torch.zeros_like(self.values)
@@ -105,49 +119,87 @@ class GaussNewtonDiagonal:
             self.sampled = False
             self.table: Table | None = None
             self.layout = PLAIN
+            self._networks: dict[str, SampledNetwork] = {}
             self.note = attempted(lambda: self._measure(batches, rtol_omitted, rtol))
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes hold a part of the data."""
+        return self._processes.size > 1
+
     def _measure(self, batches: Batches, share: float, rtol: float) -> None:
-        few = _spread(next(iter(batches)))
-        network = SampledNetwork(self._model, self._objective, self.space, few)
-        counts = 0.0
-        for batch in batches:
-            count = self._objective.count_of_targets(batch)
-            if count is None:
-                with torch.no_grad():
-                    _, count = self._objective(self._model, batch)
-            counts += count
+        kinds: list[Table] = []
+        directions: Directions | None = None
+        with self._processes.together():
+            kinds = list(tables(batches, None)) if batches.resident else []
+            first = next(iter(batches))
+            network = self._network_of(kinds[0] if rows(first) == 1 and kinds else Table([first]))
+            counts = sum(map(self._count, batches))
+            if len(kinds) == 1:
+                directions = Directions(network, kinds[0])
+        self.layout = network.layout
+        rank = 0 if directions is None else directions.curvature.shape[1]
+        counts, one_kind, ranks, squares = self._processes.sums(
+            counts, directions is not None, rank, rank * rank
+        )
         if not counts > 0:
             raise ValueError(f"the loss divides by {counts}")
         self.normaliser = self._objective.normaliser(counts)
-        self.layout = network.layout
         total = self._zeros()
-        kinds = list(tables(batches, None)) if batches.resident else []
-        if len(kinds) == 1:
+        size = self._processes.size
+        # Ranks that are equal in all processes, too.
+        if directions is not None and one_kind == size and squares * size == ranks * ranks:
             self.table = kinds[0]
-            self._take(Directions(network, self.table), total, share, rtol)
+            self._take(directions, total, share, rtol)
         else:
-            found = kinds or tables(batches, POOL_BYTES)
-            summed = add_tables(network, found, min(share, UNSEEN), total)
-            self.omitted = self.unseen = summed.omitted
-            self.cotangents += summed.cotangents
-        self._add_values(total)
+            with self._processes.together():
+                found = kinds or tables(batches, POOL_BYTES)
+                summed = add_tables(self._network_of, found, min(share, UNSEEN), total)
+            left, whole, took = self._processes.sums(summed.left, summed.whole, summed.cotangents)
+            self.omitted = self.unseen = left / whole if whole > 0 else 0.0
+            self.cotangents += int(took)
+        self.values += self._flat(total)
         if not torch.isfinite(self.values).all():
             raise FloatingPointError("the squares are not finite")
         self.exact = tuple(self.space.names[index] for index in network.exact)
 
+    def _network_of(self, table: Table) -> SampledNetwork:
+        """Per-sample gradients for rows of one kind: where rows lie differs between kinds."""
+        if table.kind not in self._networks:
+            places = torch.linspace(0, table.rows - 1, min(CHECKED, table.rows))
+            few = table.take(places.round().long())
+            self._networks[table.kind] = SampledNetwork(
+                self._model, self._objective, self.space, few
+            )
+        return self._networks[table.kind]
+
+    def _count(self, batch: Any) -> float:
+        count = self._objective.count_of_targets(batch)
+        if count is None:
+            with torch.no_grad():
+                _, count = self._objective(self._model, batch)
+        return count
+
     def _take(self, directions: Directions, total: list[Tensor], share: float, rtol: float) -> None:
-        """Rows that all lie together: what is not taken can be drawn."""
-        sizes = directions.curvature.abs()
+        """Rows that all lie together: what is not taken can be drawn.
+
+        Every process knows the curvature of all rows, and decides alike; each adds its own rows.
+        """
+        sizes = self._processes.joined(directions.curvature.abs(), self._first, self.samples)
         self.group = min(GROUP, len(sizes))
         taken, self.sampled = split(sizes, rtol, self.group)
         if not self.sampled:
             taken = largest(sizes, share)
             if int((~taken & (sizes > 0)).sum()) <= CORRECTIONS * self.group:
                 taken = sizes > 0  # drawing is not less work
-        # Draws need no program but that of their own passes, and the certain rows share it.
-        self._size = Pass(self.group, DRAWN) if self.sampled else directions.whole_pass()
-        self.cotangents += directions.add_taken(taken, total, self._size)
+        self._rank = sizes.shape[1]
+        self._own = slice(self._first, self._first + len(directions.curvature))
+        with self._processes.together():
+            # Draws need no program but that of their own passes, and the certain rows share it.
+            drawn = Pass(self.group, DRAWN)
+            self._size = drawn if self.sampled else directions.whole_pass(self.samples)
+            took = directions.add_taken(taken[self._own], total, self._size)
+        self.cotangents += int(self._processes.sums(took)[0])
         whole = float(sizes.sum())
         left = sizes.masked_fill(taken, 0).flatten()
         self.omitted = float(left.sum()) / whole if whole > 0 else 0.0
@@ -184,10 +236,16 @@ class GaussNewtonDiagonal:
         """
         total = self._zeros()
         places, weights = systematic(self._sizes, self.group, seed=seed, index=index)
-        with evaluation(self._model), twice_differentiable(self._model):
-            self._directions.add(self._places[places], weights, total, self._size)
+        places = self._places[places]
+        rows = places // self._rank
+        here = (rows >= self._own.start) & (rows < self._own.stop)
+        evaluated = evaluation(self._model), twice_differentiable(self._model)
+        with self._processes.together(), evaluated[0], evaluated[1]:
+            if here.any():
+                places_here = places[here] - self._own.start * self._rank
+                self._directions.add(places_here, weights[here], total, self._size)
         self.cotangents += len(places)
-        return torch.cat([part.reshape(-1) for part in total]).cpu() / self.normaliser
+        return self._flat(total)
 
     def _zeros(self) -> list[Tensor]:
         return [
@@ -195,18 +253,12 @@ class GaussNewtonDiagonal:
             for shape in self.space.shapes
         ]
 
-    def _add_values(self, total: list[Tensor]) -> None:
-        self.values += torch.cat([part.reshape(-1) for part in total]).cpu() / self.normaliser
+    def _flat(self, total: list[Tensor]) -> Tensor:
+        """Sums of all processes as a vector (n,) of the mean loss, on the CPU."""
+        flat = torch.cat([part.reshape(-1) for part in total])
+        return self._processes.sum_(flat).cpu() / self.normaliser
 
     def by_parameter(self, vector: Tensor) -> Tensor:
         """Sums of a vector (n,), or of each row of a block, over each parameter: (..., p)."""
         sizes = [shape.numel() for shape in self.space.shapes]
         return torch.stack([part.sum(-1) for part in vector.split(sizes, dim=-1)], dim=-1)
-
-
-def _spread(batch: Any) -> Any:
-    """A few rows from all over a batch."""
-    count = rows(batch)
-    if not count:
-        return batch
-    return Table([batch]).take(torch.linspace(0, count - 1, min(CHECKED, count)).round().long())

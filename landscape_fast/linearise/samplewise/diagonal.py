@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,8 @@ FEWEST_ROWS = 8  # of a pass
 class Summed:
     """What a sum over directions took."""
 
-    omitted: float  # share of the trace of the output curvature that was left out
+    whole: float  # trace of the output curvature, in absolute values
+    left: float  # what of it was left out
     cotangents: int  # rows of S^T J that were formed, over all samples
 
 
@@ -51,12 +52,14 @@ class Directions:
         self._factors = Factors.joined([network.factors(batch) for batch in table.batches])
         self.curvature = self._factors.values.flatten(1)
 
-    def whole_pass(self) -> Pass:
-        """What goes through the network together where all directions do."""
+    def whole_pass(self, most: int) -> Pass:
+        """What goes through the network together where all directions of ``most`` rows do."""
         if not self._network.fast:
-            return Pass(min(FEWEST_ROWS, self._table.rows), 1)
-        per_row = self._network.row_elements(self._table.batches[0])
-        rows = min(max(FEWEST_ROWS, PASS_ELEMENTS // per_row), self._table.rows)
+            return Pass(min(FEWEST_ROWS, most), 1)
+        per_row = self._network.row_elements(
+            self._table.take(torch.arange(min(2, self._table.rows)))
+        )
+        rows = min(max(FEWEST_ROWS, PASS_ELEMENTS // per_row), most)
         return Pass(rows, max(1, WIDEST_ELEMENTS // (rows * per_row)))
 
     def add_taken(self, taken: Tensor, into: Sequence[Tensor], size: Pass) -> int:
@@ -148,22 +151,25 @@ class Directions:
 
 
 def add_tables(
-    network: SampledNetwork, found: Iterable[Table], share: float, into: Sequence[Tensor]
+    network_of: Callable[[Table], SampledNetwork],
+    found: Iterable[Table],
+    share: float,
+    into: Sequence[Tensor],
 ) -> Summed:
     """Add ``(J^T s)^2`` of all rows of tables that come and go, and state what was left out.
 
     Args:
-        network: Gives per-sample gradients.
+        network_of: Gives per-sample gradients of the rows of a table.
         found: The rows, each table read once.
         share: Directions of the output curvature whose eigenvalues sum to at most this share of
             the trace of a table's are left out, the smallest first.
         into: By parameter, in its shape, float64.
     """
-    whole, omitted, cotangents = 0.0, 0.0, 0
+    whole, left, cotangents = 0.0, 0.0, 0
     for table in found:
-        directions = Directions(network, table)
+        directions = Directions(network_of(table), table)
         sizes = directions.curvature.abs()
         taken = largest(sizes, share)
-        whole, omitted = whole + float(sizes.sum()), omitted + float(sizes[~taken].sum())
-        cotangents += directions.add_taken(taken, into, directions.whole_pass())
-    return Summed(omitted / whole if whole > 0 else 0.0, cotangents)
+        whole, left = whole + float(sizes.sum()), left + float(sizes[~taken].sum())
+        cotangents += directions.add_taken(taken, into, directions.whole_pass(table.rows))
+    return Summed(whole, left, cotangents)

@@ -137,9 +137,8 @@ class SampledNetwork:
         inputs = self._inputs.gather(batch, self._dtype)
         return factors_of(program, inputs, self.layout, rows(batch) or 1)
 
-    def row_elements(self, batch: Any) -> int:
-        """Elements per row of the largest value that a cotangent becomes."""
-        few = cut(batch, slice(0, 2))
+    def row_elements(self, few: Any) -> int:
+        """Elements per row of the largest value that a cotangent of few rows becomes."""
         program = PullbackProgram(self._traced(few, self._dtype), self._layouts, self.fast)
         return max(1, program.largest // (rows(few) or 1))
 

@@ -19,10 +19,12 @@ class Table:
 
     Attributes:
         rows: Of all batches together.
+        kind: What the batches share: all but their number of rows.
     """
 
     def __init__(self, batches: Sequence[Any]) -> None:
         self.batches = batches
+        self.kind = _kind(batches[0])
         counts = torch.tensor([rows(batch) or 1 for batch in batches])
         self.rows = int(counts.sum())
         self._ends = counts.cumsum(0)
