@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from landscape_fast.store.files import (
     StoreWriteError,
@@ -43,7 +43,7 @@ class Files(Protocol):
     def names(self) -> Iterator[str]:
         """All files, in any order, temporary ones left out."""
 
-    def writing(self, key: str) -> Any:
+    def writing(self, key: str) -> AbstractContextManager[None]:
         """Context in which nobody else writes under ``key``, as far as the place has locks."""
 
     def clean(self) -> None:
@@ -114,7 +114,7 @@ class Folder:
         """See :class:`Files`."""
         for key in _entries(self._root):
             found = {file.name for file in _entries(key.path)} if key.is_dir() else set()
-            if ".lock" in found and any(map(_left_behind(found), found)):
+            if ".lock" in found and any(_left_behind(name, found) for name in found):
                 with locked(Path(key.path, ".lock")):
                     remove_temporary(Path(key.path))
                     for arrays in Path(key.path).glob("*.npz"):
@@ -125,7 +125,8 @@ class Folder:
 class RemoteFiles:
     """Files behind an fsspec URL: ``s3://``, ``gs://``, ``sftp://`` and so on; no locks there.
 
-    Two writers of one result write the same bytes, because a result is a function of its recipe.
+    Two writers of one result write the same arrays, because a result is a function of its recipe;
+    so the header of either fits them.
     """
 
     def __init__(self, url: str) -> None:
@@ -209,8 +210,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return []
 
 
-def _left_behind(found: set[str]) -> Any:
+def _left_behind(name: str, found: set[str]) -> bool:
     """Whether a file of a folder is temporary, or arrays without a header."""
-    return lambda name: (
-        name.endswith(".tmp") or (name.endswith(".npz") and f"{name[:-4]}.json" not in found)
-    )
+    without_header = name.endswith(".npz") and f"{name[:-4]}.json" not in found
+    return without_header or name.endswith(".tmp")
