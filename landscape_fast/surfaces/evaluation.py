@@ -22,8 +22,10 @@ from landscape_fast.metrics.batchnorm import recalibrate
 from landscape_fast.metrics.placed import PlacedNetwork
 from landscape_fast.surfaces.program import PointProgram
 
-# Elements of the largest value of a piece, so that a pass stays in cache; on a GPU, in memory.
-CACHED_ELEMENTS = {"cpu": 2**19, "cuda": 2**28}
+# Elements of the largest value of a piece: of one core, so that a pass stays in cache, and of a
+# device, so that it stays in memory.
+CACHED_ELEMENTS = 2**19
+ELEMENTS_ON_DEVICE = 2**28
 FEWEST_ROWS = 16
 PROGRAMS = 8  # shapes of pieces that are worth a program each
 AGREEMENT = 1e-6  # in float64, relative
@@ -151,9 +153,10 @@ class LossAt:
             self.note = f"not captured: {type(error).__name__}: {str(error).splitlines()[0]}"
         if self.note is not None or not self._objective.sums_rows or self._couples(few):
             return
-        kind = self.space.device.type
-        cores = torch.get_num_threads() if kind == "cpu" else 1
-        self._rows = max(FEWEST_ROWS, CACHED_ELEMENTS[kind] * cores // max(1, size))
+        on_host = self.space.device.type == "cpu"
+        cached = CACHED_ELEMENTS * torch.get_num_threads()
+        elements = cached if on_host else ELEMENTS_ON_DEVICE
+        self._rows = max(FEWEST_ROWS, elements // max(1, size))
         shapes = {kind_of(piece) for piece in self._pieces()}
         if len(shapes) > PROGRAMS:
             self.note = f"the data come in {len(shapes)} shapes"
