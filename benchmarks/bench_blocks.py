@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from native import ON_EACH_DEVICE, record
+from operands import ON_EACH_DEVICE, record
 
 from landscape_fast import _native
 

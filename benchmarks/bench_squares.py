@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from native import NORM_SHAPES, ON_EACH_DEVICE, norm_operands, record
+from operands import NORM_SHAPES, ON_EACH_DEVICE, norm_operands, record
 
 from landscape_fast import _native
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from native import NORM_SHAPES, ON_EACH_DEVICE, norm_operands, record, record_tangents
+from operands import NORM_SHAPES, ON_EACH_DEVICE, norm_operands, record, record_tangents
 
 from landscape_fast import _native
 from landscape_fast.linearise.rules import fused_batch_norm, fused_layer_norm

@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.func import functional_call, functionalize
+from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
+from landscape_fast.functional import called_with
 from landscape_fast.linearise.checkpointing import stored_activations
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.rules.forms import DECOMPOSED, positional
-from landscape_fast.linearise.state import recurrent_weights_kept
 from landscape_fast.linearise.structure import map_tensors, tensors
 
 
@@ -56,10 +56,9 @@ class LossInputs:
         rebuilt = map_tensors(lambda _: next(leaves), batch)
         own = dict(self._model.named_parameters())[self.names[0]].dtype
         promoted = nullcontext() if values[0].dtype == own else _Promoted(values[0].dtype)
-        with promoted, stored_activations(), recurrent_weights_kept(self._model):
-            return functional_call(
-                _Summed(self._model, objective), dict(zip(names, values, strict=False)), (rebuilt,)
-            )
+        with promoted, stored_activations():
+            swapped = dict(zip(names, values, strict=False))
+            return called_with(_Summed(self._model, objective), swapped, (rebuilt,))
 
     @contextmanager
     def recorded(self) -> Iterator[list[Tensor]]:

@@ -125,25 +125,6 @@ def _model_state(model: nn.Module) -> Iterator[None]:
             parameter.grad = gradient
 
 
-@contextmanager
-def recurrent_weights_kept(model: nn.Module) -> Iterator[None]:
-    """Restore the list of weights that each recurrent layer computes with.
-
-    ``torch.func.functional_call`` leaves it full of the values that it put in: the layer would
-    never again see its own parameters.
-    """
-    kept = [
-        (module, list(module._flat_weights))
-        for module in model.modules()
-        if isinstance(module, nn.RNNBase)
-    ]
-    try:
-        yield
-    finally:
-        for module, weights in kept:
-            module._flat_weights = weights
-
-
 def _restore_buffer(module: nn.Module, name: str, buffer: Tensor, values: Tensor) -> None:
     # Compared by value: batch normalisation moves its statistics without a new version number.
     if not torch.equal(buffer, values):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from landscape_fast.clock import seconds
+from landscape_fast.functional import called_with
 from landscape_fast.training.data import Dataset
 from landscape_fast.training.fit import Fit, begin, conclude, finished_fit, save_unfinished
 from landscape_fast.training.recipe import Recipe
@@ -184,7 +184,7 @@ class _Group:
         """Loss of one network, and its buffers after the batch."""
         state = {**parameters, **buffers}
         loss = self._runs[0].loss(
-            lambda batch: functional_call(self._network, state, (batch,)), inputs, targets
+            lambda batch: called_with(self._network, state, (batch,)), inputs, targets
         )
         return loss, {name: state[name].detach() for name in buffers}
 

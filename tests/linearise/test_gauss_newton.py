@@ -346,7 +346,7 @@ def ggn(**options):
             lambda: GGNOperator(
                 Heads(nested=True),
                 [classification(6)],
-                loss_fn=lambda m, b: sum(out.square().sum() for out in m(b[0]).values()),
+                loss_fn=lambda m, b: sum(out.square().mean() for out in m(b[0]).values()),
             ),
             "cannot be cut",
         ),
