@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from landscape_fast.metrics.similarity import cka
     from landscape_fast.metrics.trace import trace
     from landscape_fast.metrics.track import Tracker
-    from landscape_fast.regularisers.curvature import hessian_trace, top_eigenvalue
-    from landscape_fast.regularisers.local_entropy import local_entropy
     from landscape_fast.results import (
         Agreement,
         Barrier,
@@ -102,18 +100,15 @@ __all__ = [
     "frobenius_norm",
     "ggn_spectrum",
     "gradient_overlap",
-    "hessian_trace",
     "hutchpp",
     "interpolated",
     "l2_distance",
     "linear_barrier",
-    "local_entropy",
     "loss_surface",
     "neural_collapse",
     "quality",
     "spectral_density",
     "subspace_overlap",
-    "top_eigenvalue",
     "top_eigs",
     "trace",
     "worst_case_sharpness",
@@ -121,9 +116,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "hessian_trace": "regularisers.curvature",
-    "top_eigenvalue": "regularisers.curvature",
-    "local_entropy": "regularisers.local_entropy",
     "average_sharpness": "metrics.perturbation",
     "worst_case_sharpness": "metrics.perturbation",
     "gradient_overlap": "metrics.overlap",

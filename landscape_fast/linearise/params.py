@@ -62,7 +62,7 @@ class ParameterSpace:
         """Cut ``block`` (k, n) or (n,) into parameter shapes, in the parameters' own dtypes."""
         lead = block.shape[:-1]
         return tuple(
-            block[..., start:stop].reshape(*lead, *tensor.shape).to(tensor.dtype)
+            block[..., start:stop].reshape((*lead, *tensor.shape)).to(tensor.dtype)
             for tensor, start, stop in zip(
                 self.tensors, self.offsets[:-1], self.offsets[1:], strict=True
             )

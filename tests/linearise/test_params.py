@@ -16,6 +16,15 @@ def test_dict_and_vector_are_inverse():
     assert torch.equal(space.flatten(space.split(vector)), vector)
 
 
+def test_a_parameter_without_dimensions_is_cut_out_of_one_vector_and_of_many():
+    model = torch.nn.PReLU()
+    model.scale = torch.nn.Parameter(torch.tensor(3.0))
+    space = ParameterSpace(model)
+    assert [part.shape for part in space.split(torch.zeros(2))] == [(1,), ()]
+    assert [part.shape for part in space.split(torch.zeros(4, 2))] == [(4, 1), (4,)]
+    assert [part.shape for part in space.views(torch.zeros(4, 2))] == [(4, 1), (4,)]
+
+
 def test_tied_parameters_count_once_and_answer_to_both_names():
     model = nn.ModuleDict({"a": nn.Linear(2, 2, bias=False), "b": nn.Linear(2, 2, bias=False)})
     model["b"].weight = model["a"].weight

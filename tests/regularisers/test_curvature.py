@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from oracles import assert_same_state, classification, conv_net, dense_hessian, mlp, snapshot
 from torch import nn
 
-from landscape_fast.regularisers.curvature import hessian_trace, top_eigenvalue
+from landscape_fast.regularisers import hessian_trace, top_eigenvalue
 
 
 def problem(make=mlp, shape=(5,)):

@@ -9,7 +9,7 @@ import torch
 from oracles import assert_same_state, classification, mlp, snapshot, symmetric_matrix
 from torch.nn.functional import cross_entropy
 
-from landscape_fast.regularisers.local_entropy import local_entropy
+from landscape_fast.regularisers import local_entropy
 
 GAMMA = 0.7
 
