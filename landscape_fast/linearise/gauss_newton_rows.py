@@ -15,6 +15,9 @@ from landscape_fast.linearise.objective import Criterion, LossFunction, Objectiv
 from landscape_fast.linearise.params import ParameterSpace, Selection
 from landscape_fast.linearise.samplewise.factors import grouped
 from landscape_fast.linearise.samplewise.network import SampledNetwork
+from landscape_fast.linearise.samplewise.networks import SampledNetworks
+from landscape_fast.linearise.samplewise.table import tables
+from landscape_fast.linearise.second_derivative import twice_differentiable
 from landscape_fast.linearise.state import evaluation, measurable
 
 
@@ -57,7 +60,8 @@ class GaussNewtonRows:
         self._model = measurable(model)
         self._objective = Objective(criterion, loss_fn)
         self.space = ParameterSpace(self._model, params)
-        with evaluation(self._model):
+        # Programs are shared: whoever captures one first, it must have second derivatives.
+        with evaluation(self._model), twice_differentiable(self._model):
             batches = Batches(loader, device=self.space.device, memory_budget=memory_budget)
             if not batches.resident:
                 raise ValueError(
@@ -67,8 +71,13 @@ class GaussNewtonRows:
             self.samples = batches.samples
             self.loader = list(batches)
             _, counts = measured_loss(self._model, self._objective, self.space, self.loader)
-            self._network = SampledNetwork(self._model, self._objective, self.space, self.loader[0])
-            values = [self._network.factors(batch).values.flatten(1).cpu() for batch in self.loader]
+            networks = SampledNetworks(self._model, self._objective, self.space)
+            kinds = list(tables(self.loader, None))
+            self._networks = [networks.of(kind) for kind in kinds for _ in kind.batches]
+            values = [
+                network.factors(batch).values.flatten(1).cpu()
+                for network, batch in zip(self._networks, self.loader, strict=True)
+            ]
         if not counts > 0:
             raise ValueError(f"the loader holds no valid target: the loss divides by {counts}")
         self._scale = self._objective.normaliser(counts) ** -0.5
@@ -116,23 +125,28 @@ class GaussNewtonRows:
 
     def by_sample(self) -> Iterator[Tensor]:
         """The rows of one sample after another, (k, n) each."""
-        with evaluation(self._model), torch.no_grad():
-            for batch, chosen in zip(self.loader, self._chosen, strict=True):
-                factors = self._network.factors(batch)
+        captured = evaluation(self._model), twice_differentiable(self._model)
+        with captured[0], captured[1], torch.no_grad():
+            for network, batch, chosen in zip(
+                self._networks, self.loader, self._chosen, strict=True
+            ):
+                factors = network.factors(batch)
                 for index in chosen.any(1).nonzero()[:, 0].tolist():
                     places = chosen[index].nonzero().T.to(self.space.device)
                     row = torch.tensor([index], device=self.space.device)
                     directions = factors.directions(row, places)[:, 0]
                     one = cut(batch, slice(index, index + 1))
-                    yield self._gradients(one, directions, factors.dim)
+                    yield self._gradients(network, one, directions, factors.dim)
 
-    def _gradients(self, one: Any, directions: Tensor, dim: int | None) -> Tensor:
+    def _gradients(
+        self, network: SampledNetwork, one: Any, directions: Tensor, dim: int | None
+    ) -> Tensor:
         """``J^T s`` for cotangents (k, outputs) of a batch of one row: (k, n)."""
-        shape = self._network.output_shape(one)
-        order = grouped(shape, self._network.layout, 1, dim).reshape(-1).to(directions.device)
+        shape = network.output_shape(one)
+        order = grouped(shape, network.layout, 1, dim).reshape(-1).to(directions.device)
         cotangents = torch.empty_like(directions)
         cotangents[:, order] = directions * self._scale
-        found = self._network.gradients(one, cotangents)
+        found = network.gradients(one, cotangents)
         out = torch.zeros(
             len(cotangents), self.space.size, dtype=self.space.dtype, device=cotangents.device
         )

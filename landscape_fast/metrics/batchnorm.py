@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from landscape_fast.linearise.objective import Objective
+from landscape_fast.linearise.samplewise.table import Table
 from landscape_fast.linearise.structure import rows
 
 
@@ -19,7 +20,8 @@ def recalibrate(model: nn.Module, batches: Iterable[Any], objective: Objective) 
     One pass in training mode, in which ``model`` is left. Each batch counts by its rows (momentum
     ``b / (rows so far + b)``), so means are those of the data; variances are averages of the
     batches' own unbiased variances, for the first layer and, with batch statistics before it, for
-    every later one. Models without running statistics are spared the pass.
+    every later one. A single row has no variance: it joins the batch before it. Models without
+    running statistics are spared the pass.
 
     References:
         Garipov, Izmailov, Podoprikhin, Vetrov and Wilson (2018), arXiv:1802.10026.
@@ -38,7 +40,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Any], objective: Objective) 
     seen = 0
     try:
         with torch.no_grad():
-            for batch in batches:
+            for batch in _of_several_rows(batches):
                 size = rows(batch) or 1
                 seen += size
                 for layer in layers:
@@ -47,3 +49,19 @@ def recalibrate(model: nn.Module, batches: Iterable[Any], objective: Objective) 
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
+
+
+def _of_several_rows(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches, where a single row joins the one before it if that is of its kind."""
+    held: Any = None
+    for batch in batches:
+        both = None if held is None else [held, batch]
+        if both and rows(batch) == 1 and Table([held]).kind == Table([batch]).kind:
+            table = Table(both)
+            held = table.take(torch.arange(table.rows))
+            continue
+        if held is not None:
+            yield held
+        held = batch
+    if held is not None:
+        yield held

@@ -95,7 +95,7 @@ def worst_case_sharpness(
                     loss, _, gradient = network.loss_and_gradient(group, objective, move)
                 else:
                     loss, _ = network.loss(group, objective, move)
-                best = max(best, loss - start)
+                best = math.nan if math.isnan(loss - start) else max(best, loss - start)
             draws.append(best)
             counts.append(count)
             losses.append(start)
@@ -128,8 +128,9 @@ def average_sharpness(
 
     :math:`\mathrm{E} [L(w + \rho\, c \odot z)] - L(w)` with z standard normal and c = 1, or
     c = \|w\| with ``adaptive``. For small ``rho`` this is :math:`\tfrac12 \rho^2 \sum_i c_i^2
-    H_{ii}`. Every draw and its opposite count together, so that the slope of the loss adds no
-    noise; fresh directions for each draw, the same for all data.
+    H_{ii}` where the loss is smooth; kinks as of relu add to it at any radius. Every draw and its
+    opposite count together, so that the slope of the loss adds no noise; fresh directions for each
+    draw, the same for all data.
 
     Args:
         model: Any module; measured in evaluation mode and left untouched.

@@ -108,7 +108,9 @@ def ensemble_quality(models: Sequence[nn.Module], loader: Iterable[Any]) -> Qual
         >>> ensemble_quality([sure, wrong], data).accuracy
         100.0
     """
-    if not models:
+    if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList):
+        raise TypeError(f"models must be a sequence of modules, got one {type(models).__name__}")
+    if not len(models):
         raise ValueError("models is empty")
     inner = [unwrap(model) for model in models]
     for other in inner[1:]:
@@ -124,7 +126,10 @@ class _Averaged(nn.Module):
         self.models = nn.ModuleList(models)
 
     def forward(self, inputs: Any) -> Tensor:
-        each = torch.stack([_log_probabilities(model(inputs)) for model in self.models])
+        found = [_log_probabilities(model(inputs)) for model in self.models]
+        if len(shapes := {tuple(one.shape) for one in found}) > 1:
+            raise ValueError(f"models give outputs of different shapes: {sorted(shapes)}")
+        each = torch.stack(found)
         return each.logsumexp(0) - math.log(len(each))
 
 

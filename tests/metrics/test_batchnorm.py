@@ -63,3 +63,13 @@ def test_a_model_without_running_statistics_is_not_run():
     recalibrate(mlp(), [DATA], Objective(loss_fn=fail))
     plain = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(36, track_running_stats=False))
     recalibrate(plain, [DATA], Objective(loss_fn=fail))
+
+
+def test_a_last_row_alone_joins_the_batch_before_it():
+    x = torch.randn(9, 3)
+    whole, cut = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
+    objective = Objective(loss_fn=lambda m, batch: (m(batch[0]).sum(), len(batch[0])))
+    recalibrate(whole, [(x,)], objective)
+    recalibrate(cut, [(x[:8],), (x[8:],)], objective)
+    assert torch.equal(whole.running_var, cut.running_var)
+    assert torch.equal(whole.running_mean, cut.running_mean)

@@ -18,7 +18,7 @@ from oracles import (
 )
 from torch import nn
 
-from landscape_fast import ggn_spectrum
+from landscape_fast import GGNOperator, ggn_spectrum
 from landscape_fast.linearise.second_derivative import twice_differentiable
 
 
@@ -183,3 +183,30 @@ def test_arguments_out_of_range_are_named(arguments, text):
     model, loader, _ = problem()
     with pytest.raises(ValueError, match=text):
         ggn_spectrum(model, loader, **arguments)
+
+
+class Masked(nn.Module):
+    """A Transformer that leaves out padding, for tokens."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.out = nn.Embedding(7, 4), nn.Linear(4, 3)
+        self.body = nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, batch_first=True)
+
+    def forward(self, x):
+        return self.out(self.body(self.table(x), src_key_padding_mask=x == 0).mean(1))
+
+
+def test_padding_single_rows_and_several_lengths_are_taken():
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(1, 7, (6, 5), generator=generator)
+    tokens[::2, 3:] = 0
+    y = torch.arange(6) % 3
+    loader = [(tokens[:1], y[:1]), (tokens[1:], y[1:]), (tokens[1:4, :3], y[1:4])]
+    model = Masked().double()
+    found = ggn_spectrum(model, loader)
+    op = GGNOperator(model, loader)
+    exact = torch.linalg.eigvalsh(op(torch.eye(op.shape[0], dtype=torch.float64)))
+    top = exact.flip(0)[: len(found.values)].clamp_min(0)
+    assert_relative(found.values[:10], top[:10], 1e-9)

@@ -154,3 +154,16 @@ def test_models_come_back_untouched_and_results_from_the_store(tmp_path):
 def test_errors_name_the_argument(function, options, words):
     with pytest.raises(ValueError, match=words):
         function(mlp(), cut(classification(4), [4]), **options)
+
+
+@pytest.mark.parametrize("per_batch", [True, False])
+def test_a_worst_case_without_a_number_is_none(per_batch):
+    model = torch.nn.Linear(4, 3)
+    x, y = torch.randn(12, 4), torch.arange(12) % 3
+    spoiled = x.clone()
+    spoiled[9, 1] = math.nan
+    data = list(zip(spoiled.split(4), y.split(4), strict=True))
+    assert math.isnan(worst_case_sharpness(model, data, steps=3, per_batch=per_batch).value)
+    deep = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    far = worst_case_sharpness(deep, [(x, y)], rho=1e25, steps=3, per_batch=per_batch)
+    assert not math.isfinite(far.value)

@@ -163,3 +163,11 @@ def test_a_gpu_gives_the_same_agreement_and_ensemble(cuda):
     assert there[0].js_divergence == pytest.approx(here[0].js_divergence, rel=1e-4)
     assert there[0].predictions == here[0].predictions
     assert there[1].loss == pytest.approx(here[1].loss, rel=1e-4)
+
+
+def test_one_model_is_no_ensemble_and_members_must_fit():
+    x, y = torch.randn(5, 4), torch.arange(5) % 3
+    with pytest.raises(TypeError, match="models must be a sequence of modules, got one Sequential"):
+        ensemble_quality(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), [(x, y)])
+    with pytest.raises(ValueError, match="different shapes"):
+        ensemble_quality([nn.Linear(4, 3), nn.Linear(4, 5)], [(x, y)])

@@ -15,7 +15,7 @@ from landscape_fast.linearise.params import ParameterSpace, Selection
 from landscape_fast.linearise.processes import Processes
 from landscape_fast.linearise.samplewise.diagonal import Directions, Pass, add_tables
 from landscape_fast.linearise.samplewise.layouts import PLAIN
-from landscape_fast.linearise.samplewise.network import SampledNetwork
+from landscape_fast.linearise.samplewise.networks import SampledNetworks
 from landscape_fast.linearise.samplewise.sampling import largest, split, systematic
 from landscape_fast.linearise.samplewise.table import Table, tables
 from landscape_fast.linearise.second_derivative import twice_differentiable
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 POOL_BYTES = 2**28  # of batches whose rows are sorted together, where they are read anew
 GROUP = 8  # draws of one pass
 DRAWN = 4  # cotangents of each row of such a pass, at most
-CHECKED = 4  # rows that one way of computing is held to another with, in float64
 CORRECTIONS = 8  # groups of draws for what an exact sum leaves out
 UNSEEN = 1e-7  # share that may be left out where nothing can be drawn
 
@@ -119,7 +118,6 @@ class GaussNewtonDiagonal:
             self.sampled = False
             self.table: Table | None = None
             self.layout = PLAIN
-            self._networks: dict[str, SampledNetwork] = {}
             self.note = attempted(lambda: self._measure(batches, rtol_omitted, rtol))
 
     @property
@@ -130,10 +128,11 @@ class GaussNewtonDiagonal:
     def _measure(self, batches: Batches, share: float, rtol: float) -> None:
         kinds: list[Table] = []
         directions: Directions | None = None
+        networks = SampledNetworks(self._model, self._objective, self.space)
         with self._processes.together():
             kinds = list(tables(batches, None)) if batches.resident else []
             first = next(iter(batches))
-            network = self._network_of(kinds[0] if rows(first) == 1 and kinds else Table([first]))
+            network = networks.of(kinds[0] if rows(first) == 1 and kinds else Table([first]))
             counts = sum(map(self._count, batches))
             if len(kinds) == 1:
                 directions = Directions(network, kinds[0])
@@ -154,7 +153,7 @@ class GaussNewtonDiagonal:
         else:
             with self._processes.together():
                 found = kinds or tables(batches, POOL_BYTES)
-                summed = add_tables(self._network_of, found, min(share, UNSEEN), total)
+                summed = add_tables(networks.of, found, min(share, UNSEEN), total)
             left, whole, took = self._processes.sums(summed.left, summed.whole, summed.cotangents)
             self.omitted = self.unseen = left / whole if whole > 0 else 0.0
             self.cotangents += int(took)
@@ -162,16 +161,6 @@ class GaussNewtonDiagonal:
         if not torch.isfinite(self.values).all():
             raise FloatingPointError("the squares are not finite")
         self.exact = tuple(self.space.names[index] for index in network.exact)
-
-    def _network_of(self, table: Table) -> SampledNetwork:
-        """Per-sample gradients for rows of one kind: where rows lie differs between kinds."""
-        if table.kind not in self._networks:
-            places = torch.linspace(0, table.rows - 1, min(CHECKED, table.rows))
-            few = table.take(places.round().long())
-            self._networks[table.kind] = SampledNetwork(
-                self._model, self._objective, self.space, few
-            )
-        return self._networks[table.kind]
 
     def _count(self, batch: Any) -> float:
         count = self._objective.count_of_targets(batch)
