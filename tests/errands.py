@@ -9,7 +9,8 @@ import time
 import warnings
 from pathlib import Path
 
-from landscape_fast.sweep.graph import UnusableError
+from landscape_fast.clock import seconds
+from landscape_fast.sweep.graph import Outcome, Task, UnusableError
 
 
 def perform(work: tuple[str, Path]) -> None:
@@ -49,6 +50,65 @@ def _use_gpu_memory(*, enough_on_a_whole_gpu: bool) -> None:
 
 def unimportable(work: object) -> None:
     """Fine here; the test removes it from what the worker can import."""
+
+
+class Log:
+    """Observer that remembers."""
+
+    def __init__(self) -> None:
+        self.starts: list[str] = []
+        self.ends: dict[str, Outcome] = {}
+        self.times: list[float] = []  # of the ends
+
+    def started(self, task: Task) -> None:
+        self.starts.append(task.id)
+
+    def finished(self, outcome: Outcome) -> None:
+        assert outcome.task.id not in self.ends
+        self.ends[outcome.task.id] = outcome
+        self.times.append(seconds())
+
+
+def errand(folder: Path, name: str, *needs: str) -> Task:
+    """A task that :func:`perform` does."""
+    return Task(name, "stage", (name, folder), needs=needs)
+
+
+def of_every_kind(folder: Path) -> list[Task]:
+    """Errands that come to every kind of end, and some that need these."""
+    names = ["fine", "raise", "unusable", "warn", "die-once", "die-always"]
+    tasks = [errand(folder, name) for name in names]
+    tasks += [errand(folder, "after raise", "raise"), errand(folder, "after die", "die-once")]
+    return [*tasks, errand(folder, "later", "after raise"), errand(folder, "onward", "unusable")]
+
+
+def assert_every_end(outcomes: list[Outcome], log: Log, folder: Path) -> None:
+    """Hold what an executor said of :func:`of_every_kind`, and what was done, to what is right."""
+    assert {o.task.id: o for o in outcomes} == log.ends
+    assert {name: outcome.status for name, outcome in log.ends.items()} == {
+        "fine": "done",
+        "raise": "failed",
+        "unusable": "unusable",
+        "warn": "done",
+        "die-once": "done",
+        "die-always": "failed",
+        "after raise": "skipped",
+        "later": "skipped",
+        "onward": "skipped",
+        "after die": "done",
+    }
+    assert log.ends["raise"].message == "ValueError: raise is wrong"
+    assert "errands.py" in log.ends["raise"].detail
+    assert log.ends["unusable"].message == "the training diverged"
+    assert log.ends["warn"].notes == ("mind the gap",)
+    assert "\n" not in log.ends["die-always"].message
+    assert log.ends["later"].message == "needs raise"
+    assert log.ends["fine"].seconds > 0
+    counted = {name: performances(folder, name) for name in log.ends}
+    assert counted["die-once"] == 2
+    assert counted["die-always"] == 3
+    assert counted["after raise"] == counted["later"] == counted["onward"] == 0
+    assert counted["fine"] == counted["raise"] == 1
 
 
 def performances(folder: Path, name: str) -> int:

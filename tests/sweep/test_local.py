@@ -12,66 +12,19 @@ from pathlib import Path
 
 import errands
 import pytest
+from errands import Log, assert_every_end, errand, of_every_kind
 
 from landscape_fast.sweep.executors.local import HaltedError, run_local
-from landscape_fast.sweep.graph import Outcome, Task
-
-
-class Log:
-    """Observer that remembers."""
-
-    def __init__(self) -> None:
-        self.starts: list[str] = []
-        self.ends: dict[str, Outcome] = {}
-
-    def started(self, task: Task) -> None:
-        self.starts.append(task.id)
-
-    def finished(self, outcome: Outcome) -> None:
-        assert outcome.task.id not in self.ends
-        self.ends[outcome.task.id] = outcome
-
-
-def errand(folder: Path, name: str, *needs: str) -> Task:
-    return Task(name, "stage", (name, folder), needs=needs)
+from landscape_fast.sweep.graph import Task
 
 
 def test_every_kind_of_end_is_recorded_and_the_others_go_on(tmp_path):
-    names = ["fine", "raise", "unusable", "warn", "die-once", "die-always"]
-    tasks = [errand(tmp_path, name) for name in names]
-    tasks += [errand(tmp_path, "after raise", "raise"), errand(tmp_path, "after die", "die-once")]
-    tasks += [errand(tmp_path, "later", "after raise"), errand(tmp_path, "onward", "unusable")]
     log = Log()
-    outcomes = run_local(tasks, errands.perform, log, workers=2)
-
-    assert {o.task.id: o for o in outcomes} == log.ends
-    status = {name: outcome.status for name, outcome in log.ends.items()}
-    assert status == {
-        "fine": "done",
-        "raise": "failed",
-        "unusable": "unusable",
-        "warn": "done",
-        "die-once": "done",
-        "die-always": "failed",
-        "after raise": "skipped",
-        "later": "skipped",
-        "onward": "skipped",
-        "after die": "done",
-    }
-    assert log.ends["raise"].message == "ValueError: raise is wrong"
-    assert "errands.py" in log.ends["raise"].detail
-    assert log.ends["unusable"].message == "the training diverged"
-    assert log.ends["warn"].notes == ("mind the gap",)
+    outcomes = run_local(of_every_kind(tmp_path), errands.perform, log, workers=2)
+    assert_every_end(outcomes, log, tmp_path)
     assert log.ends["die-always"].message == (
         "its worker died 3 times, the last time with exit code 7"
     )
-    assert log.ends["later"].message == "needs raise"
-    assert log.ends["fine"].seconds > 0
-    counted = {name: errands.performances(tmp_path, name) for name in status}
-    assert counted["die-once"] == 2
-    assert counted["die-always"] == 3
-    assert counted["after raise"] == counted["later"] == counted["onward"] == 0
-    assert counted["fine"] == counted["raise"] == 1
 
 
 def test_a_full_disk_ends_the_run_with_its_reason(tmp_path):

@@ -15,12 +15,12 @@ from pathlib import Path
 import blobs
 import errands
 import pytest
+from errands import Log, assert_every_end, errand, of_every_kind
 from serial import Silent, run_serially
 
 from landscape_fast.clock import seconds
 from landscape_fast.store import Store, locked
 from landscape_fast.sweep.executors.local import HaltedError
-from landscape_fast.sweep.graph import Outcome, Task
 from landscape_fast.sweep.run import run_study
 from landscape_fast.sweep.study_file import read_study
 
@@ -35,22 +35,6 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # as the local executor's; Ra
 SMALL = {"object_store_memory": 100_000_000, "include_dashboard": False}
 
 
-class Log:
-    """Observer that remembers ends."""
-
-    def __init__(self) -> None:
-        self.ends: dict[str, Outcome] = {}
-        self.times: list[float] = []  # of the ends
-
-    def started(self, task: Task) -> None:
-        pass
-
-    def finished(self, outcome: Outcome) -> None:
-        assert outcome.task.id not in self.ends
-        self.ends[outcome.task.id] = outcome
-        self.times.append(seconds())
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[None]:
     """Two CPUs and a GPU that Ray only believes in; one cluster at a time on this machine."""
@@ -62,39 +46,11 @@ def cluster(tmp_path_factory) -> Iterator[None]:
         ray.shutdown()
 
 
-def errand(folder: Path, name: str, *needs: str) -> Task:
-    return Task(name, "stage", (name, folder), needs=needs)
-
-
 def test_every_kind_of_end_is_recorded_and_the_others_go_on(cluster, tmp_path):
-    names = ["fine", "raise", "unusable", "warn", "die-once", "die-always"]
-    tasks = [errand(tmp_path, name) for name in names]
-    tasks += [errand(tmp_path, "after raise", "raise"), errand(tmp_path, "after die", "die-once")]
-    tasks += [errand(tmp_path, "later", "after raise"), errand(tmp_path, "onward", "unusable")]
     log = Log()
-    outcomes = run_ray(tasks, errands.perform, log)
-
-    assert {o.task.id: o for o in outcomes} == log.ends
-    assert {name: outcome.status for name, outcome in log.ends.items()} == {
-        "fine": "done",
-        "raise": "failed",
-        "unusable": "unusable",
-        "warn": "done",
-        "die-once": "done",
-        "die-always": "failed",
-        "after raise": "skipped",
-        "later": "skipped",
-        "onward": "skipped",
-        "after die": "done",
-    }
-    assert log.ends["raise"].message == "ValueError: raise is wrong"
-    assert "errands.py" in log.ends["raise"].detail
-    assert log.ends["warn"].notes == ("mind the gap",)
+    outcomes = run_ray(of_every_kind(tmp_path), errands.perform, log)
+    assert_every_end(outcomes, log, tmp_path)
     assert log.ends["die-always"].message.startswith("its worker or node died 3 times")
-    assert "\n" not in log.ends["die-always"].message
-    assert errands.performances(tmp_path, "die-once") == 2
-    assert errands.performances(tmp_path, "die-always") == 3
-    assert errands.performances(tmp_path, "fine") == 1
 
 
 def test_a_task_short_of_gpu_memory_gets_a_whole_gpu_once(cluster, tmp_path):
