@@ -20,8 +20,9 @@ from torch.func import functional_call
 from landscape_fast import cka
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.metrics.curve import BezierCurve
-from landscape_fast.metrics.curve_fit import NetworkOnCurve, fit_bends
+from landscape_fast.metrics.curve_fit import fit_bends
 from landscape_fast.metrics.minibatches import Minibatches
+from landscape_fast.metrics.placed import PlacedNetwork
 from landscape_fast.training.models import resnet18
 
 IMAGES, BATCH, RATE, MOMENTUM, DECAY = 256, 64, 0.01, 0.9, 5e-4
@@ -73,10 +74,10 @@ def test_curve(benchmark, width):
         torch.manual_seed(seed)
         models.append(resnet18(width))
     x, y = images()
-    network = NetworkOnCurve(models[0])
+    network = PlacedNetwork(models[0])
     ends = [network.space.flatten([p.detach() for p in m.parameters()]) for m in models]
     curve = BezierCurve(torch.stack([ends[0], (ends[0] + ends[1]) / 2, ends[1]]))
-    plain = Plain(NetworkOnCurve(models[0]).model, [dict(network.space.to_dict(e)) for e in ends])
+    plain = Plain(PlacedNetwork(models[0]).model, [dict(network.space.to_dict(e)) for e in ends])
     data, objective = Minibatches([(x, y)], BATCH), Objective()
 
     def ours(seed: int = 0) -> None:

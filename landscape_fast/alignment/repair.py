@@ -16,7 +16,7 @@ from landscape_fast.alignment.groups import find_groups, forward
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.state import evaluation, measurable
-from landscape_fast.metrics.batchnorm import recalibrate
+from landscape_fast.metrics.batchnorm import average_statistics, recalibrate
 from landscape_fast.metrics.networks import matched_parameters, require_same_rest
 
 Statistics = dict[str, tuple[Tensor, Tensor]]  # mean and deviation (c,) of each layer's units
@@ -73,7 +73,7 @@ def interpolated(
         own = dict(middle.named_parameters())
         for name, one, other in zip(space.names, space.tensors, tensors_b, strict=True):
             own[name].copy_(torch.lerp(one, other, t))
-        _average_statistics(middle, model_a, model_b, t)
+        average_statistics(middle, model_a, model_b, t)
         if not repair:
             return middle
         batches = Batches(loader, device=space.device)
@@ -96,17 +96,6 @@ def interpolated(
 def _no_loss(model: nn.Module, batch: Any) -> tuple[Tensor, int]:
     forward(model, batch)
     return torch.zeros(()), 1
-
-
-def _average_statistics(
-    middle: nn.Module, model_a: nn.Module, model_b: nn.Module, t: float
-) -> None:
-    """Put running statistics between those of the models, as one does with parameters."""
-    triples = zip(middle.modules(), model_a.modules(), model_b.modules(), strict=True)
-    for layer, one, other in triples:
-        if isinstance(layer, _NormBase) and layer.running_mean is not None:
-            for name in ("running_mean", "running_var"):
-                getattr(layer, name).copy_(torch.lerp(getattr(one, name), getattr(other, name), t))
 
 
 def _hidden_layers(model: nn.Module, batch: Any) -> dict[str, nn.Module]:

@@ -14,6 +14,15 @@ from landscape_fast.linearise.samplewise.table import Table
 from landscape_fast.linearise.structure import rows
 
 
+def average_statistics(moved: nn.Module, model_a: nn.Module, model_b: nn.Module, t: float) -> None:
+    """Set running statistics of ``moved`` between those of two models, as one does parameters."""
+    triples = zip(moved.modules(), model_a.modules(), model_b.modules(), strict=True)
+    for layer, one, other in triples:
+        if isinstance(layer, _NormBase) and layer.running_mean is not None:
+            for name in ("running_mean", "running_var"):
+                getattr(layer, name).copy_(torch.lerp(getattr(one, name), getattr(other, name), t))
+
+
 def recalibrate(model: nn.Module, batches: Iterable[Any], objective: Objective) -> None:
     """Set running means and variances to their averages over ``batches``.
 

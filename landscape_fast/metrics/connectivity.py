@@ -14,9 +14,10 @@ from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.state import untouched, unwrap
 from landscape_fast.metrics.curve import mode_connectivity
-from landscape_fast.metrics.curve_fit import NetworkOnCurve, fit_bends, starting_curve
+from landscape_fast.metrics.curve_fit import fit_bends, starting_curve
 from landscape_fast.metrics.minibatches import Minibatches
 from landscape_fast.metrics.networks import matched_parameters, require_same_rest
+from landscape_fast.metrics.placed import PlacedNetwork
 from landscape_fast.metrics.points import quality_at
 from landscape_fast.metrics.quality import ignored_target
 from landscape_fast.randomness import start_from_seed
@@ -120,7 +121,7 @@ def connectivity(
             space.flatten([tensor.detach() for tensor in tensors])
             for tensors in (space.tensors, tensors_b)
         )
-        network = NetworkOnCurve(model_a)
+        network = PlacedNetwork(model_a)
         if torch.equal(*ends):
             epochs, bend = 0, "linear"
         curve = starting_curve(network, (ends[0], ends[1]), bend, bends)

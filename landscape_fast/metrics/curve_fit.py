@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,64 +10,39 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from landscape_fast.linearise.objective import Objective
-from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.metrics.curve import BezierCurve
 from landscape_fast.metrics.minibatches import Minibatches
+from landscape_fast.metrics.placed import PlacedNetwork
 
 
-class NetworkOnCurve:
-    """A network whose trainable parameters can be placed at points of a vector space.
+def fresh_parameters(
+    network: PlacedNetwork, otherwise: Tensor, *, uniform_scales: bool = False
+) -> Tensor:
+    """Parameters (n,) as ``reset_parameters`` of every module leaves them.
 
-    Works on a copy of ``model`` with any layers, tied parameters and custom forward passes; the
-    copy, not a functional call, so that a ``loss_fn(model, batch)`` gets the module it expects.
-
-    Attributes:
-        model: The copy.
-        space: Its trainable parameters.
+    Parameters that no ``reset_parameters`` reaches have their value in ``otherwise`` (n,). With
+    ``uniform_scales`` those of BatchNorm are drawn from U(0, 1) instead of set to 1.
     """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = copy.deepcopy(model)
-        self.space = ParameterSpace(self.model)
-
-    def place(self, theta: Tensor) -> None:
-        """Set the trainable parameters to ``theta`` (n,)."""
-        with torch.no_grad():
-            torch._foreach_copy_(list(self.space.tensors), list(self.space.split(theta)))
-
-    def gradient(self, loss: Tensor) -> Tensor:
-        """Gradient (n,) of ``loss`` by the trainable parameters."""
-        if not loss.requires_grad:
-            raise ValueError("the loss does not depend on any trainable parameter")
-        parts = torch.autograd.grad(loss, self.space.tensors, materialize_grads=True)
-        return self.space.flatten(parts)
-
-    def fresh_parameters(self, otherwise: Tensor, *, uniform_scales: bool = False) -> Tensor:
-        """Parameters (n,) as ``reset_parameters`` of every module leaves them.
-
-        Parameters that no ``reset_parameters`` reaches have their value in ``otherwise`` (n,). With
-        ``uniform_scales`` those of BatchNorm are drawn from U(0, 1) instead of set to 1.
-        """
-        fresh = NetworkOnCurve(self.model)
-        fresh.place(otherwise)
-        for module in fresh.model.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
-            if uniform_scales and isinstance(module, _NormBase) and module.affine:
-                nn.init.uniform_(module.weight)
-        return fresh.space.flatten([tensor.detach() for tensor in fresh.space.tensors])
+    fresh = PlacedNetwork(network.model)
+    fresh.place(otherwise)
+    for module in fresh.model.modules():
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        if uniform_scales and isinstance(module, _NormBase) and module.affine:
+            nn.init.uniform_(module.weight)
+    return fresh.space.flatten([tensor.detach() for tensor in fresh.space.tensors])
 
 
 def starting_curve(
-    network: NetworkOnCurve, ends: tuple[Tensor, Tensor], bend: str, bends: int
+    network: PlacedNetwork, ends: tuple[Tensor, Tensor], bend: str, bends: int
 ) -> BezierCurve:
     """Curve between ``ends`` (n,) before training: straight, or with freshly initialised bends."""
     points = [torch.lerp(*ends, j / (bends + 1)) for j in range(bends + 2)]
     points[0], points[-1] = ends
     if bend != "linear":
         points[1:-1] = [
-            network.fresh_parameters(otherwise=point, uniform_scales=bend == "released")
+            fresh_parameters(network, point, uniform_scales=bend == "released")
             for point in points[1:-1]
         ]
     return BezierCurve(torch.stack(points))
@@ -76,7 +50,7 @@ def starting_curve(
 
 def fit_bends(
     curve: BezierCurve,
-    network: NetworkOnCurve,
+    network: PlacedNetwork,
     data: Minibatches,
     objective: Objective,
     rng: np.random.Generator,

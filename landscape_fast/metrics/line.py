@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.state import untouched, unwrap
-from landscape_fast.metrics.curve_fit import NetworkOnCurve
+from landscape_fast.metrics.batchnorm import average_statistics
 from landscape_fast.metrics.minibatches import Minibatches
 from landscape_fast.metrics.networks import matched_parameters, require_same_rest
+from landscape_fast.metrics.placed import PlacedNetwork
 from landscape_fast.metrics.points import quality_at
 from landscape_fast.metrics.quality import ignored_target
 from landscape_fast.randomness import start_from_seed
@@ -93,14 +93,12 @@ def linear_barrier(
         samples, data = batches.samples, Minibatches(batches, batch_size)
         del batches  # the rows live in `data` now
         start, end = (space.flatten(list(one)) for one in (space.tensors, tensors_b))
-        network = NetworkOnCurve(model_a)
-        statistics = [_statistics(model) for model in (network.model, model_a, model_b)]
+        network = PlacedNetwork(model_a)
         positions = torch.linspace(0.0, 1.0, points, dtype=torch.float64)
         measured = []
         for t in positions.tolist():
             if not recalibrate:
-                for moved, one, other in zip(*statistics, strict=True):
-                    moved.copy_(torch.lerp(one, other, t))
+                average_statistics(network.model, model_a, model_b, t)
             theta = end if t == 1.0 else torch.lerp(start, end, t)
             measured.append(
                 quality_at(
@@ -130,14 +128,3 @@ def linear_barrier(
 def _height(values: Tensor) -> float:
     """Largest of ``values`` (p,) less the mean of both ends; nan where one is not finite."""
     return float(values.max() - (values[0] + values[-1]) / 2)
-
-
-def _statistics(model: nn.Module) -> list[Tensor]:
-    """Running means and variances of all normalisation layers, in the order of the layers."""
-    return [
-        tensor
-        for layer in model.modules()
-        if isinstance(layer, _NormBase)
-        for tensor in (layer.running_mean, layer.running_var)
-        if tensor is not None
-    ]

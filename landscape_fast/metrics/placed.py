@@ -1,4 +1,4 @@
-"""A copy of a network that is measured at other points of its parameter space."""
+"""A copy of a network that is measured, or trained, at other points of its parameter space."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from landscape_fast.linearise.params import ParameterSpace, Selection
 
 class PlacedNetwork:
     """Loss and gradient of a network wherever its parameters are put.
+
+    Works on a copy of ``model`` with any layers, tied parameters and custom forward passes; the
+    copy, not a functional call, so that a ``loss_fn(model, batch)`` gets the module it expects.
 
     Attributes:
         model: A copy; the network itself stays where it is.
@@ -34,9 +37,15 @@ class PlacedNetwork:
 
     def place(self, point: Tensor) -> None:
         """Put the parameters to ``point`` (n,)."""
-        parts = self.space.split(point[None])
-        for own, part in zip(self.space.tensors, parts, strict=True):
-            own.data.copy_(part[0])
+        with torch.no_grad():
+            torch._foreach_copy_(list(self.space.tensors), list(self.space.split(point)))
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Gradient (n,) of ``loss`` by the parameters that move."""
+        if not loss.requires_grad:
+            raise ValueError("the loss does not depend on any trainable parameter")
+        parts = torch.autograd.grad(loss, self.space.tensors, materialize_grads=True)
+        return self.space.flatten(parts)
 
     def loss(
         self, batches: Iterable[Any], objective: Objective, move: Tensor | None = None
@@ -59,8 +68,7 @@ class PlacedNetwork:
             with torch.enable_grad():
                 value, count = objective(self.model, batch)
                 if value.requires_grad:
-                    parts = torch.autograd.grad(value, self.space.tensors, materialize_grads=True)
-                    gradient += self.space.flatten(parts)
+                    gradient += self.gradient(value)
             total, counts = total + float(value.detach()), counts + count
         divisor = objective.normaliser(counts) or 1.0
         return total / divisor, counts, gradient / divisor

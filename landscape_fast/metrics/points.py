@@ -10,14 +10,14 @@ from torch import Tensor
 
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.metrics.batchnorm import recalibrate
-from landscape_fast.metrics.curve_fit import NetworkOnCurve
 from landscape_fast.metrics.minibatches import Minibatches
+from landscape_fast.metrics.placed import PlacedNetwork
 from landscape_fast.metrics.quality import loss_and_accuracy
 
 
 def quality_at(
     theta: Tensor,
-    network: NetworkOnCurve,
+    network: PlacedNetwork,
     data: Minibatches,
     objective: Objective,
     ignore_index: int,

@@ -14,12 +14,12 @@ from torch.func import functional_call
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.metrics.curve import BezierCurve
 from landscape_fast.metrics.curve_fit import (
-    NetworkOnCurve,
     fit_bends,
     rate_factor,
     starting_curve,
 )
 from landscape_fast.metrics.minibatches import Minibatches
+from landscape_fast.metrics.placed import PlacedNetwork
 
 
 def flat(model):
@@ -59,7 +59,7 @@ def test_training_equals_autograd_through_the_curve_with_torchs_sgd(build, bends
     inputs, targets = classification(30, (5,) if build is mlp else (1, 6, 6))
     data = Minibatches([(inputs.double(), targets)], 8)
     options = {"epochs": 5, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.05}
-    network = NetworkOnCurve(one)
+    network = PlacedNetwork(one)
     curve = starting_curve(network, (flat(one), flat(other)), "linear", bends)
     start = curve.points.clone()
     steps = fit_bends(curve, network, data, Objective(), np.random.default_rng(3), **options)
@@ -82,7 +82,7 @@ def test_the_learning_rate_is_constant_then_falls_then_rests():
 @pytest.mark.parametrize("bends", [1, 3])
 def test_a_linear_start_is_the_straight_line(bends):
     one, other = mlp(seed=0), mlp(seed=1)
-    curve = starting_curve(NetworkOnCurve(one), (flat(one), flat(other)), "linear", bends)
+    curve = starting_curve(PlacedNetwork(one), (flat(one), flat(other)), "linear", bends)
     assert len(curve.points) == bends + 2
     assert torch.allclose(curve(0.3), torch.lerp(flat(one), flat(other), 0.3), atol=1e-6)
 
@@ -102,7 +102,7 @@ def test_a_random_start_is_fresh_where_a_module_can_reset_itself_and_central_els
     other.scale.data.fill_(2.0)
     for model in (one, other):
         model.linear.weight.data.fill_(100.0)
-    network = NetworkOnCurve(one)
+    network = PlacedNetwork(one)
     torch.manual_seed(5)
     curve = starting_curve(network, (flat(one), flat(other)), "random", 1)
     parts = network.space.to_dict(curve.points[1])
@@ -119,7 +119,7 @@ def test_a_random_start_is_fresh_where_a_module_can_reset_itself_and_central_els
 def test_a_network_moves_without_moving_the_callers():
     model = conv_net()
     before = flat(model)
-    network = NetworkOnCurve(model)
+    network = PlacedNetwork(model)
     network.place(torch.zeros_like(before))
     assert torch.equal(flat(network.model), torch.zeros_like(before))
     assert torch.equal(flat(model), before)
@@ -129,7 +129,7 @@ def test_tied_parameters_move_together_and_frozen_ones_stay():
     model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4), nn.Linear(4, 2))
     model[1].weight = model[0].weight
     model[2].requires_grad_(False)
-    network = NetworkOnCurve(model)
+    network = PlacedNetwork(model)
     network.place(torch.zeros(20))
     assert network.model[1].weight is network.model[0].weight
     assert torch.equal(network.model[1].weight, torch.zeros(4, 4))
@@ -138,7 +138,7 @@ def test_tied_parameters_move_together_and_frozen_ones_stay():
 
 def test_training_ends_with_the_epoch_in_which_a_bend_diverges():
     one, other = mlp(seed=0), mlp(seed=1)
-    network = NetworkOnCurve(one)
+    network = PlacedNetwork(one)
     curve = starting_curve(network, (flat(one), flat(other)), "linear", 1)
     options = {"epochs": 50, "lr": 1e30, "momentum": 0.9, "weight_decay": 1.0}
     data = Minibatches([classification(30)], 10)
@@ -158,7 +158,7 @@ def test_a_batch_without_valid_targets_leaves_the_penalty_alone():
         return (model(batch[0]).sum(1) * batch[1]).sum(), batch[1].sum()
 
     objective = Objective(loss_fn=masked)
-    fit_bends(curve, NetworkOnCurve(one), data, objective, np.random.default_rng(0), **options)
+    fit_bends(curve, PlacedNetwork(one), data, objective, np.random.default_rng(0), **options)
     shrunk = curve.points[1] / start
     assert torch.allclose(shrunk, shrunk[0].expand_as(shrunk), rtol=1e-5)
     assert 0 < shrunk[0] < 1
@@ -172,7 +172,7 @@ def test_a_loss_of_another_model_is_refused():
     with pytest.raises(ValueError, match="does not depend on any trainable parameter"):
         fit_bends(
             curve,
-            NetworkOnCurve(elsewhere),
+            PlacedNetwork(elsewhere),
             Minibatches([batch], 4),
             objective,
             np.random.default_rng(0),
