@@ -2,18 +2,25 @@
 
 Everyone has to reach the same accuracy: each value within 1e-3 of the converged one. Each is given
 its loosest tolerance of a ladder that reaches it, found before the clock counts, so that nobody
-pays for accuracy that was not asked for. Rivals do not look for missing copies of an eigenvalue, so
-``ours`` is stated without that examination (``risk=1``); ``with_examination`` is the factor that it
-costs at the defaults. Our time includes the capture of the program.
+pays for accuracy that was not asked for; with many images the ladder begins one step before the
+tolerance that was enough for the first 64. Rivals do not look for missing copies of an eigenvalue,
+so ``ours`` is stated without that examination (``risk=1``); ``with_examination`` is the factor that
+it costs at the defaults. Our time includes the capture of the program.
 
-    pytest benchmarks/bench_eigs.py --benchmark-only -k "64-"       # minutes
-    pytest benchmarks/bench_eigs.py --benchmark-only -k "2000-"     # hours, PyHessian's
+Ten eigenvalues by deflated power iteration take hours. A rival that has used ``PATIENCE`` times our
+time is stopped and its time so far counts, which understates our advantage: ``stopped`` says so.
+Its tolerance is then ``ACCURACY``: what has still changed by more than that is not within it.
+
+    pytest benchmarks/bench_eigs.py --benchmark-only -k "64-1-"       # minutes
+    pytest benchmarks/bench_eigs.py --benchmark-only -k "2000-"       # an hour
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 from time import perf_counter
 
 import pytest
@@ -26,6 +33,7 @@ from landscape_fast import top_eigs
 
 ACCURACY = 1e-3
 BATCH = 125
+PATIENCE = 20.0
 LADDER = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6)
 
 
@@ -108,9 +116,11 @@ def off(values: Tensor, exact: Tensor) -> float:
     return float(((values - exact) / exact).abs().max())
 
 
-def tightened(solver: Solver, model, loader, k, exact) -> Iterator[tuple[float, float, int, float]]:
+def tightened(
+    solver: Solver, model, loader, k, exact, start: float = LADDER[0]
+) -> Iterator[tuple[float, float, int, float]]:
     """Tolerances, errors, products and seconds down the ladder until the accuracy is reached."""
-    for tol in LADDER:
+    for tol in LADDER[LADDER.index(start) :]:
         values, products, seconds = timed(solver, model, loader, k, tol)
         error = off(values, exact)
         yield tol, error, products, seconds
@@ -119,15 +129,70 @@ def tightened(solver: Solver, model, loader, k, exact) -> Iterator[tuple[float, 
     pytest.fail(f"{solver.__name__} does not reach {ACCURACY} with tol={LADDER[-1]}")
 
 
+class OutOfPatience(Exception):
+    """A rival has used as much time as it is given."""
+
+
+def stopped(solver: Solver, model, loader, k, seconds: float) -> tuple[float, float, int, float]:
+    """What ``solver`` used at ``tol=ACCURACY`` until it was stopped; its error is then nan."""
+    products, begin = 0, perf_counter()
+
+    def count(*_: object) -> None:
+        nonlocal products
+        products += 1
+        if perf_counter() - begin > seconds:
+            raise OutOfPatience
+
+    hook = model.register_forward_pre_hook(count)
+    try:
+        values, done, taken = timed(solver, model, loader, k, ACCURACY)
+    except OutOfPatience:
+        return ACCURACY, float("nan"), products // len(loader), perf_counter() - begin
+    finally:
+        hook.remove()
+    pytest.fail(f"{solver.__name__} ended after {taken} s and {done} products: {values}")
+
+
+@cache
+def first_step(solver: Solver, k: int, folder: Path) -> float:
+    """One tolerance before the one that is enough for 64 images."""
+    model, loader = trained_resnet20(64, BATCH, folder)
+    exact = top_eigs(model, loader, k, tol=1e-5).require()
+    tol = list(tightened(solver, model, loader, k, exact.values))[-1][0]
+    return LADDER[max(LADDER.index(tol) - 1, 0)]
+
+
+@cache
+def converged(images: int, k: int, folder: Path) -> Tensor:
+    """The values that everyone is held to."""
+    exact = top_eigs(*trained_resnet20(images, BATCH, folder), k, tol=1e-5).require()
+    assert exact.complete
+    return exact.values
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("images")
+
+
 @pytest.mark.parametrize("rival", RIVALS)
 @pytest.mark.parametrize("k", [1, 10])
 @pytest.mark.parametrize("images", [64, 2000])
-def test_top_eigenvalues(images, k, rival, benchmark, tmp_path):
-    model, loader = trained_resnet20(images, BATCH, tmp_path)
-    exact = top_eigs(model, loader, k, tol=1e-5).require()
-    assert exact.complete
-    theirs = list(tightened(RIVALS[rival], model, loader, k, exact.values))[-1]
-    mine = list(tightened(ours, model, loader, k, exact.values))[-1]
+def test_top_eigenvalues(images, k, rival, benchmark, folder):
+    model, loader = trained_resnet20(images, BATCH, folder)
+    exact = converged(images, k, folder)
+
+    def steps(solver: Solver) -> list[tuple[float, float, int, float]]:
+        start = LADDER[0] if images <= 64 else first_step(solver, k, folder)
+        return list(tightened(solver, model, loader, k, exact, start))
+
+    mine = steps(ours)[-1]
+    long = rival == "pyhessian" and k > 1
+    theirs = (
+        stopped(RIVALS[rival], model, loader, k, PATIENCE * mine[3])
+        if long
+        else steps(RIVALS[rival])[-1]
+    )
     # The last of their runs that were needed to find their tolerance counts, ours around it.
     around = [mine[3], timed(ours, model, loader, k, mine[0])[2]]
     ratios = sorted(seconds / theirs[3] for seconds in around)
@@ -141,5 +206,6 @@ def test_top_eigenvalues(images, k, rival, benchmark, tmp_path):
         with_examination=full[2] / min(around),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
+        **({"stopped": True} if long else {}),
     )
     benchmark.pedantic(ours, args=(model, loader, k, mine[0]), rounds=1)
