@@ -129,7 +129,7 @@ def tightened(
     pytest.fail(f"{solver.__name__} does not reach {ACCURACY} with tol={LADDER[-1]}")
 
 
-class OutOfPatience(Exception):
+class OutOfPatienceError(Exception):
     """A rival has used as much time as it is given."""
 
 
@@ -141,12 +141,12 @@ def stopped(solver: Solver, model, loader, k, seconds: float) -> tuple[float, fl
         nonlocal products
         products += 1
         if perf_counter() - begin > seconds:
-            raise OutOfPatience
+            raise OutOfPatienceError
 
     hook = model.register_forward_pre_hook(count)
     try:
         values, done, taken = timed(solver, model, loader, k, ACCURACY)
-    except OutOfPatience:
+    except OutOfPatienceError:
         return ACCURACY, float("nan"), products // len(loader), perf_counter() - begin
     finally:
         hook.remove()
