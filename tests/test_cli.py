@@ -19,8 +19,10 @@ from typer.testing import CliRunner
 
 from landscape_fast.cli import main
 from landscape_fast.cli.app import app
+from landscape_fast.cli.verdict import draw
 from landscape_fast.store import Store, locked
 from landscape_fast.study.table import read_table
+from landscape_fast.sweep.config import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 SEARCHED = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
@@ -266,6 +268,16 @@ def test_plot_draws_a_study_again_as_its_file_says(folder):
     assert result.exit_code == 0, result.output
     for file in (folder / "again").glob("*.png"):
         assert file.read_bytes() == (folder / "out/figures" / file.name).read_bytes()
+
+
+def test_the_axis_of_a_study_says_what_the_width_of_its_network_is(folder, monkeypatch):
+    told = {}
+    monkeypatch.setattr(
+        "landscape_fast.plots.save_panels", lambda *_, labels, **rest: told.update(labels) or []
+    )
+    study = Study.model_validate(blobs.study(model="mlp", data="digits"))
+    draw(folder / "out/phases.csv", study, folder / "again")
+    assert told == {"width": "Width (units of a hidden layer)"}
 
 
 def test_measure_agrees_with_the_study(finished, tmp_path):

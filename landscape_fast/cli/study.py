@@ -70,7 +70,7 @@ def run(
     _show_notes(out, done)
     if shard is None:
         verdict = judge(study, gather(done.plan, store), output)
-        figures = draw(output / "phases.csv", study.grid.knobs, study.plot, output / "figures")
+        figures = draw(output / "phases.csv", study, output / "figures")
         _summarise(study, done, verdict, output, seconds() - start)
         _show(out, study, verdict)
     _show_failures(out, done, output)

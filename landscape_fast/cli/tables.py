@@ -60,7 +60,7 @@ def plot_study(folder: Path, output: Path | None) -> None:
     if not table.is_file():
         raise FileNotFoundError(f"{folder} holds no phases.csv; run `landscape-fast study` first")
     study = read_study(folder / "study.yaml")
-    _list(draw(table, study.grid.knobs, study.plot, output or folder / "figures"))
+    _list(draw(table, study, output or folder / "figures"))
 
 
 def _list(files: list[Path]) -> None:

@@ -14,8 +14,8 @@ from landscape_fast.study.bootstrap import PhaseProbabilities, phase_probabiliti
 from landscape_fast.study.table import Columns, columns_of, read_table, write_table
 from landscape_fast.study.taxonomy import classify, phase_counts
 from landscape_fast.sweep.config import Study
-from landscape_fast.sweep.options import Plot
 from landscape_fast.sweep.tables import Tables
+from landscape_fast.training.models.registry import width_in_words
 
 # What a tolerance of connectivity rests on: repeated curves of a pair, or else pairs of a cell, of
 # which there are standard deviations from three models on.
@@ -80,20 +80,22 @@ def _known(tables: Tables, column: str) -> bool:
     return any(math.isfinite(row[column]) for row in tables.cells)
 
 
-def draw(table: Path, knobs: tuple[str, str], plot: Plot, folder: Path) -> list[Path]:
+def draw(table: Path, study: Study, folder: Path) -> list[Path]:
     """Draw a table from its file, unless ``folder`` holds the figures of just this table already.
 
     Args:
         table: CSV file; with phases, the phase map is drawn too, and with ``pairs.csv`` beside it
             the curves between models.
-        knobs: Columns of load and temperature.
-        plot: How.
+        study: Names the axes, and says how they are drawn.
         folder: Where to.
 
     Returns:
         The figures.
     """
-    settings = f"{package_version()} {knobs} {plot.model_dump_json()}".encode()
+    (load, temperature), plot = study.grid.knobs, study.plot
+    labels = {"width": width_in_words(study.model)}
+    looks = [package_version(), load, temperature, labels, plot.model_dump(mode="json")]
+    settings = json.dumps(looks, sort_keys=True).encode()
     pairs = table.with_name("pairs.csv")
     compared = pairs.read_bytes() if pairs.is_file() else b""
     stamp = hashlib.sha256(settings + table.read_bytes() + compared).hexdigest()
@@ -106,9 +108,10 @@ def draw(table: Path, knobs: tuple[str, str], plot: Plot, folder: Path) -> list[
     files = save_panels(
         read_table(table),
         folder,
-        load=knobs[0],
-        temperature=knobs[1],
+        load=load,
+        temperature=temperature,
         hot=plot.hot,
+        labels=labels,
         scales=plot.scales,
         pairs=read_table(pairs) if compared else None,
         formats=plot.formats,

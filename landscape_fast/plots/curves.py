@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +30,7 @@ def curve_profiles(
     load: str = "width",
     temperature: str = "batch_size",
     hot: Literal["small", "large"] | None = None,
+    labels: Mapping[str, str] | None = None,
     of: Literal["err", "nll"] = "err",
     phase: str = "phase",
 ) -> Figure:
@@ -45,6 +46,7 @@ def curve_profiles(
         load: Column of the load-like knob.
         temperature: Column of the temperature-like knob.
         hot: As in :func:`landscape_fast.plots.panels`.
+        labels: As in :func:`landscape_fast.plots.panels`.
         of: The training error, or the loss.
         phase: Column of phase names in ``table``, if there.
 
@@ -65,7 +67,7 @@ def curve_profiles(
     """
     if of not in _LABELS:
         raise ValueError(f"of must be 'err' or 'nll', got {of!r}")
-    grid = arrange(table, load=load, temperature=temperature, hot=hot)
+    grid = arrange(table, load=load, temperature=temperature, hot=hot, labels=labels)
     columns = columns_by_name(pairs)
     series = {kind: _series(columns, kind.format(of=of)) for kind in (CURVE, STRAIGHT)}
     t, heights = series[CURVE]

@@ -8,7 +8,7 @@ the same bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ def panels(
     load: str = "width",
     temperature: str = "batch_size",
     hot: Hot | None = None,
+    labels: Mapping[str, str] | None = None,
     scales: Scales = "paper",
     quantities: Sequence[Quantity] = PANELS,
     phase: str = "phase",
@@ -55,6 +56,8 @@ def panels(
         temperature: Column of the temperature-like knob.
         hot: Which end of the temperature-like knob is hot; None: small for ``batch_size``, large
             for every other.
+        labels: What axes are to say, by column, instead of the usual words; what a width counts
+            depends on the model.
         scales: Colours from the limits of Yang et al. (2021), or from the data (2nd to 98th
             percentile). Values beyond the limits are marked by a pointed colour bar.
         quantities: The panels, in order.
@@ -78,7 +81,7 @@ def panels(
         Hessian trace
         from 54.6 to 1.1e+03, 20-fold
     """
-    grid = _checked(table, load, temperature, hot, scales, phase)
+    grid = _checked(table, load, temperature, hot, labels, scales, phase)
     mapped = phase in grid
     phases = grid.names(phase) if mapped else None
     # The map takes four places of the top left, its legend the place under them.
@@ -105,6 +108,7 @@ def phase_map(
     load: str = "width",
     temperature: str = "batch_size",
     hot: Hot | None = None,
+    labels: Mapping[str, str] | None = None,
     phase: str = "phase",
     probability: str = "phase_probability",
 ) -> Figure:
@@ -118,7 +122,7 @@ def phase_map(
         Phases
         most cells are I: 1 of 2
     """
-    grid = _checked(table, load, temperature, hot, "paper", phase)
+    grid = _checked(table, load, temperature, hot, labels, "paper", phase)
     if phase not in grid:
         raise ValueError(f"phase: the table has no column {phase!r}; classify it first")
     with own_style():
@@ -136,6 +140,7 @@ def single_figures(
     load: str = "width",
     temperature: str = "batch_size",
     hot: Hot | None = None,
+    labels: Mapping[str, str] | None = None,
     scales: Scales = "paper",
     quantities: Sequence[Quantity] = PANELS,
     phase: str = "phase",
@@ -154,8 +159,9 @@ def single_figures(
         >>> list(single_figures(table))
         ['trace']
     """
-    grid = _checked(table, load, temperature, hot, scales, phase)
-    shared: dict[str, Any] = {"load": load, "temperature": temperature, "hot": hot}
+    grid = _checked(table, load, temperature, hot, labels, scales, phase)
+    shared: dict[str, Any] = {"load": load, "temperature": temperature}
+    shared |= {"hot": hot, "labels": labels}
     figures = {}
     if phase in grid:
         figures["phases"] = phase_map(table, **shared, phase=phase, probability=probability)
@@ -178,6 +184,7 @@ def save_panels(
     load: str = "width",
     temperature: str = "batch_size",
     hot: Hot | None = None,
+    labels: Mapping[str, str] | None = None,
     scales: Scales = "paper",
     quantities: Sequence[Quantity] = PANELS,
     phase: str = "phase",
@@ -196,6 +203,7 @@ def save_panels(
         load: As in :func:`panels`.
         temperature: As in :func:`panels`.
         hot: As in :func:`panels`.
+        labels: As in :func:`panels`.
         scales: As in :func:`panels`.
         quantities: As in :func:`panels`.
         phase: As in :func:`panels`.
@@ -216,7 +224,8 @@ def save_panels(
     unknown = [ending for ending in formats if ending not in known]
     if unknown:
         raise ValueError(f"formats: matplotlib writes no {unknown}; it writes {sorted(known)}")
-    shared: dict[str, Any] = {"load": load, "temperature": temperature, "hot": hot}
+    shared: dict[str, Any] = {"load": load, "temperature": temperature}
+    shared |= {"hot": hot, "labels": labels}
     named: dict[str, Any] = {"phase": phase, "probability": probability}
     looks: dict[str, Any] = {"scales": scales, "quantities": quantities}
     figures = {
@@ -237,12 +246,18 @@ def save_panels(
 
 
 def _checked(
-    table: object, load: str, temperature: str, hot: Hot | None, scales: str, phase: str
+    table: object,
+    load: str,
+    temperature: str,
+    hot: Hot | None,
+    labels: Mapping[str, str] | None,
+    scales: str,
+    phase: str,
 ) -> Grid:
     """The grid of ``table``, once the arguments that choose among words are known to be good."""
     if scales not in ("paper", "data"):
         raise ValueError(f'scales must be "paper" or "data", got {scales!r}')
-    grid = arrange(table, load=load, temperature=temperature, hot=hot)
+    grid = arrange(table, load=load, temperature=temperature, hot=hot, labels=labels)
     unknown = set(grid.names(phase).ravel()) - set(COLOURS) - {""} if phase in grid else set()
     if unknown:
         raise ValueError(f"phase: column {phase!r} holds {unknown}, which are no phases")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,6 @@ _HOT_WHEN_SMALL = frozenset({"batch_size"})
 # Knobs that change the load; as the second axis of a grid they are neither hot nor cold.
 _LOADS = frozenset({"width", "fraction", "label_noise", "pixel_noise"})
 _IN_WORDS = {
-    "width": "Width (channels of the first layer)",
     "batch_size": "Batch size (samples)",
     "lr": "Learning rate",
     "fraction": "Training data (share of the set)",
@@ -36,11 +35,13 @@ class Axis:
     centres: Number  # (m,) positions of the values
     edges: Number  # (m + 1,) positions of the borders between cells
     scale: Scale
+    words: str = ""  # label of the axis; empty: the usual one of the knob
 
     @property
     def label(self) -> str:
         """The knob's name in words, with its unit."""
-        return _IN_WORDS.get(self.name, self.name.replace("_", " ").capitalize())
+        usual = _IN_WORDS.get(self.name, self.name.replace("_", " ").capitalize())
+        return self.words or usual
 
     @property
     def short(self) -> str:
@@ -131,9 +132,17 @@ class Grid:
 
 
 def arrange(
-    table: object, *, load: str, temperature: str, hot: Literal["small", "large"] | None
+    table: object,
+    *,
+    load: str,
+    temperature: str,
+    hot: Literal["small", "large"] | None,
+    labels: Mapping[str, str] | None = None,
 ) -> Grid:
     """Arrange the cells of ``table``; each pair of knob values may appear once.
+
+    What a knob counts may depend on the model, which a table does not name: ``labels`` are what
+    axes are to say instead of the usual words, by column.
 
     Raises:
         TypeError: ``table`` is not a mapping of columns or a data frame.
@@ -153,7 +162,11 @@ def arrange(
     if len(set(cells)) < len(cells):
         twice = next(cell for cell in cells if cells.count(cell) > 1)
         raise ValueError(f"table has more than one row with {load}, {temperature} = {twice}")
-    axes = [_axis(name, values) for name, values in zip((load, temperature), knobs, strict=True)]
+    words = labels or {}
+    axes = [
+        replace(_axis(name, values), words=words.get(name, ""))
+        for name, values in zip((load, temperature), knobs, strict=True)
+    ]
     across, up = (
         np.array([axis.values.index(value) for value in values], dtype=np.intp)
         for axis, values in zip(axes, knobs, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,7 @@ def slices(
     load: str = "width",
     temperature: str = "batch_size",
     hot: Literal["small", "large"] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw test accuracy and, beside it, the Hessian trace along each knob at values of the other.
 
@@ -53,6 +55,7 @@ def slices(
         load: Column of the load-like knob.
         temperature: Column of the temperature-like knob.
         hot: As in :func:`landscape_fast.plots.panels`.
+        labels: As in :func:`landscape_fast.plots.panels`.
 
     Returns:
         A figure: load along the upper row, temperature along the lower one.
@@ -70,7 +73,7 @@ def slices(
         >>> figure.axes[0].get_title().splitlines()[1]
         'deepest dip 5 points at width 4, batch size 16'
     """
-    grid = arrange(table, load=load, temperature=temperature, hot=hot)
+    grid = arrange(table, load=load, temperature=temperature, hot=hot, labels=labels)
     columns = [name for name in (_ACCURACY, _TRACE) if grid.any_number(name)]
     if not columns:
         raise ValueError(f"table has no number in column {_ACCURACY!r} nor in {_TRACE!r}")

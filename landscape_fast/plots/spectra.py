@@ -32,6 +32,7 @@ def spectra(
     load: str = "width",
     temperature: str = "batch_size",
     hot: Literal["small", "large"] | None = None,
+    labels: Mapping[str, str] | None = None,
     phase: str = "phase",
 ) -> Figure:
     """Draw the spectral density of one model of every cell, logarithmic in both directions.
@@ -42,6 +43,7 @@ def spectra(
         load: Column of the load-like knob.
         temperature: Column of the temperature-like knob.
         hot: As in :func:`landscape_fast.plots.panels`.
+        labels: As in :func:`landscape_fast.plots.panels`.
         phase: Column of phase names, if there.
 
     Raises:
@@ -51,7 +53,7 @@ def spectra(
     References:
         Ghorbani, Krishnan and Xiao (2019), arXiv:1901.10159.
     """
-    grid = arrange(table, load=load, temperature=temperature, hot=hot)
+    grid = arrange(table, load=load, temperature=temperature, hot=hot, labels=labels)
     if not densities:
         raise ValueError("densities is empty; there is nothing to draw")
     cells = set(

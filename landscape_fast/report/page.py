@@ -16,6 +16,7 @@ from landscape_fast.report import tables
 from landscape_fast.report.folder import Folder, read_folder
 from landscape_fast.report.images import Picture, picture
 from landscape_fast.store import write_atomically
+from landscape_fast.training.models.registry import width_in_words
 
 _CAPTIONS = {
     "phases": "The phase of every cell. Lines run where the deciding quantity crosses its "
@@ -99,6 +100,7 @@ def _pictures(folder: Folder) -> list[Picture]:
         "load": load,
         "temperature": temperature,
         "hot": folder.study.plot.hot,
+        "labels": {"width": width_in_words(folder.study.model)},
     }
     figures = single_figures(folder.cells, **shared, scales=folder.study.plot.scales)
     if has_profiles(folder.pairs):

@@ -10,7 +10,14 @@ import pytest
 from matplotlib import colormaps, pyplot
 from matplotlib.colors import to_rgb
 
-from landscape_fast.plots import PANELS, panels, phase_map, save_panels
+from landscape_fast.plots import (
+    PANELS,
+    curve_profiles,
+    panels,
+    phase_map,
+    save_panels,
+    single_figures,
+)
 from landscape_fast.plots.phases import COLOURS
 
 WIDTHS, BATCHES = (2, 4, 8, 16), (8, 32, 128, 512)
@@ -255,3 +262,16 @@ def test_no_figure_of_pyplot_is_made():
     before = pyplot.get_fignums()
     panels(table())
     assert pyplot.get_fignums() == before
+
+
+def test_every_picture_says_what_the_width_of_its_model_counts():
+    words = "Width (embedding dimension)"
+    data = table(test_acc_mean=np.arange(15.0))
+    pairs = {"width": [2], "batch_size": [8], "tr_err_t000": [0.0], "tr_err_t100": [1.0]}
+    shown = {**single_figures(data, labels={"width": words}), "curves": None}
+    shown["curves"] = curve_profiles(data, pairs, labels={"width": words})
+    shown["panels"] = panels(data, labels={"width": words})
+    for name, figure in shown.items():
+        said = {axes.get_xlabel() for axes in figure.axes}
+        assert words in said, name
+        assert "Width" not in said, name

@@ -107,3 +107,12 @@ def test_an_unknown_end_is_refused():
 def test_text_in_a_measured_column_is_an_error_that_names_it():
     with pytest.raises(ValueError, match="column 'x' is not of numbers"):
         grid_of([1, 2], x=["a", "b"]).numbers("x")
+
+
+def test_an_axis_says_what_it_is_told_about_its_own_knob():
+    table = {"width": [1], "batch_size": [2]}
+    told = {"width": "Width (units of a hidden layer)", "lr": "Step"}
+    grid = arrange(table, load="width", temperature="batch_size", hot=None, labels=told)
+    assert grid.load.label == "Width (units of a hidden layer)"
+    assert grid.temperature.label == "Batch size (samples)"
+    assert grid_of([1]).load.label == "Width"

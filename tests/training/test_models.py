@@ -6,6 +6,7 @@ from torch import nn
 
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.training.models import (
+    MODELS,
     build_model,
     mlp,
     resnet18,
@@ -16,6 +17,7 @@ from landscape_fast.training.models import (
     vgg11_bn,
     vit,
 )
+from landscape_fast.training.models.registry import width_in_words
 
 OF_IMAGES = ("mlp", "resnet18", "resnet34", "resnet50", "small_cnn", "vgg11", "vgg11_bn", "vit")
 
@@ -251,3 +253,16 @@ def test_a_model_that_cannot_be_built_is_refused_with_the_reason(name, given, me
 def test_what_is_no_model_is_refused(name, message):
     with pytest.raises(TypeError, match=message):
         build_model(f"{HERE}:{name}", classes=10, channels=1)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_the_axis_of_a_width_says_what_the_network_has_so_many_of(name):
+    model = build_model(name, width=12, classes=10, channels=3, input_shape=(3, 32, 32))
+    first = next(module for module in model.modules() if hasattr(module, "weight"))
+    kind, axis = {
+        "mlp": ("units of a hidden layer", 0),
+        "transformer": ("embedding dimension", 1),
+        "vit": ("embedding dimension", 0),
+    }.get(name, ("channels of the first layer", 0))
+    assert first.weight.shape[axis] == 12
+    assert width_in_words(name) == f"Width ({kind})"

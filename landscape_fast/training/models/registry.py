@@ -25,7 +25,34 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
     "vit": vit,
 }
 
+# What ``width`` counts.
+_CHANNELS, _EMBEDDING = "channels of the first layer", "embedding dimension"
+_WIDTHS: Mapping[str, str] = {
+    "mlp": "units of a hidden layer",
+    "resnet18": _CHANNELS,
+    "resnet34": _CHANNELS,
+    "resnet50": _CHANNELS,
+    "small_cnn": _CHANNELS,
+    "transformer": _EMBEDDING,
+    "vgg11": _CHANNELS,
+    "vgg11_bn": _CHANNELS,
+    "vit": _EMBEDDING,
+}
+
 _DECIDED_ELSEWHERE = ("width", "classes", "channels", "input_shape")
+
+
+def width_in_words(name: str) -> str:
+    """Return what an axis along the width of a network is to say.
+
+    Args:
+        name: As for :func:`build_model`; of a network that is no built-in the unit is unknown.
+
+    Example:
+        >>> width_in_words("vit"), width_in_words("my.module:network")
+        ('Width (embedding dimension)', 'Width')
+    """
+    return f"Width ({_WIDTHS[name]})" if name in _WIDTHS else "Width"
 
 
 def build_model(
