@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "local_geometry": {"results", "linearise", "metrics", "randomness", "training"},
     "surfaces": {"results", "linearise", "metrics", "store", "clock", "randomness"},
     "multiscale": {"results", "linearise", "metrics", "surfaces"},
-    "large_scale": {"results", "linearise", "metrics", "surfaces", "randomness", "arguments"},
+    "large_scale": {"results", "linearise", "metrics", "surfaces", "randomness"},
     "training": {"clock", "functional", "randomness"},
     "sweep": {"training", "metrics", "results", "store", "plots", "clock", "provenance"},
     "study": {"results", "store", "plots", "clock"},
