@@ -10,6 +10,7 @@ from landscape_fast.results.diagonal import Diagonal
 from landscape_fast.results.eigenpairs import Eigenpairs
 from landscape_fast.results.estimate import Estimate
 from landscape_fast.results.ggn_spectrum import GGNSpectrum
+from landscape_fast.results.growth import Growth
 from landscape_fast.results.local import (
     GradientOverlap,
     NeuralCollapse,
@@ -21,6 +22,8 @@ from landscape_fast.results.norm import Norm
 from landscape_fast.results.outliers import Outliers
 from landscape_fast.results.pairs import Agreement, Barrier
 from landscape_fast.results.permutations import Permutations
+from landscape_fast.results.scales import Plateau, PowerLaw, QuadraticRadius
+from landscape_fast.results.stability import StabilityRun
 from landscape_fast.results.surface import Surface
 from landscape_fast.results.trace import Trace
 from landscape_fast.results.track import TrackPoint
@@ -34,16 +37,21 @@ __all__ = [
     "Estimate",
     "GGNSpectrum",
     "GradientOverlap",
+    "Growth",
     "NeuralCollapse",
     "Norm",
     "NotConverged",
     "Outliers",
     "Permutations",
     "PerturbedLoss",
+    "Plateau",
+    "PowerLaw",
+    "QuadraticRadius",
     "Quality",
     "Similarity",
     "SpectralDensity",
     "SpectralEstimate",
+    "StabilityRun",
     "SubspaceOverlap",
     "Surface",
     "Trace",
