@@ -11,9 +11,10 @@ from pathlib import Path
 
 from landscape_fast.clock import seconds
 from landscape_fast.sweep.graph import Outcome, Task, UnusableError
+from landscape_fast.sweep.memory import Memory
 
 
-def perform(work: tuple[str, Path]) -> None:
+def perform(work: tuple[str, Path]) -> Memory | None:
     """Note the errand's name under its folder, then do what the name says."""
     name, folder = work
     with (folder / name).open("a") as file:
@@ -37,15 +38,23 @@ def perform(work: tuple[str, Path]) -> None:
         time.sleep(5)
     if name.startswith("memory"):
         _use_gpu_memory(enough_on_a_whole_gpu=name.startswith("memory-shared"))
+    if name.startswith("share"):
+        (folder / f"gpus of {name}").write_text(str(_gpus()))
+        return Memory(peak=2 * 2**30, total=16 * 2**30)
+    return None
 
 
 def _use_gpu_memory(*, enough_on_a_whole_gpu: bool) -> None:
-    import ray
     import torch
 
-    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)
-    if share < 1.0 or not enough_on_a_whole_gpu:
-        raise torch.OutOfMemoryError(f"CUDA out of memory, with {share} of a GPU")
+    if _gpus() < 1.0 or not enough_on_a_whole_gpu:
+        raise torch.OutOfMemoryError(f"CUDA out of memory, with {_gpus()} of a GPU")
+
+
+def _gpus() -> float:
+    import ray
+
+    return ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)
 
 
 def unimportable(work: object) -> None:

@@ -143,6 +143,8 @@ def test_commands_refuse_what_they_cannot_do(folder, tmp_path):
         (["study", study, "--executor", "dask"], "executor must be local or ray, got 'dask'"),
         (["study", study, "--address", "auto"], "give --executor ray with it"),
         (["study", study, "--gpus-per-task", "0.5"], "gpus_per_task needs --executor ray"),
+        (["study", study, "--gpus-per-task", "auto"], "gpus_per_task needs --executor ray"),
+        (["study", study, "--gpus-per-task", "some"], "must be a number or the word"),
         (["study", study, "--shard", "4/4"], "shard must be i/n"),
     ):
         result = run(*arguments)

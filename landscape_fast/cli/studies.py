@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,9 +19,23 @@ Address = Annotated[
     str | None,
     typer.Option(metavar="auto|HOST:PORT", help="Running Ray cluster. Default: starts one here."),
 ]
+
+
+def _gpus(text: str) -> float | str:
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise typer.BadParameter(f'must be a number or the word "auto", got {text!r}') from None
+
+
 GpusPerTask = Annotated[
-    float,
-    typer.Option(min=0.0, metavar="SHARE", help="With ray: GPUs of one task. 0 computes on CPUs."),
+    Any,
+    typer.Option(
+        parser=_gpus,
+        metavar="SHARE|auto",
+        help="With ray: GPUs of one task, or as much as the first of its kind took. "
+        "0 computes on CPUs.",
+    ),
 ]
 
 

@@ -90,6 +90,7 @@ class Store:
         *,
         recipe: Mapping[str, object] | None = None,
         seconds: float | None = None,
+        memory: Mapping[str, int] | None = None,
     ) -> Path | str:
         """Write a result; an older one of the same key and name is replaced.
 
@@ -100,6 +101,7 @@ class Store:
                 strided type and device are kept to the bit.
             recipe: What the result is a function of, for the reader of the header.
             seconds: Wall time the result took.
+            memory: Bytes of a GPU's memory that it took, and those that there are.
 
         Returns:
             Path of the header, or its URL.
@@ -109,7 +111,10 @@ class Store:
             StoreWriteError: The file system refused; nothing half-written is left.
         """
         file = _header(key, name)
-        header, archive = pack(result, {**provenance(), "seconds": seconds, "recipe": recipe})
+        made = {**provenance(), "seconds": seconds, "recipe": recipe}
+        if memory is not None:
+            made["memory"] = dict(memory)
+        header, archive = pack(result, made)
         with self._files.writing(key):
             # The old header goes first: no reader may pair it with the new arrays.
             self._files.remove(file)

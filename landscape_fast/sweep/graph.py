@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -23,6 +23,8 @@ class Task:
     work: object = field(compare=False)  # argument of the function that performs it; picklable
     needs: tuple[str, ...] = ()  # ids; those of tasks that are not to be run count as done
     cost: float = 1.0  # relative duration within its stage; longer ones start first
+    kind: Hashable = None  # tasks of one kind need equally much memory of a GPU
+    share: float | None = None  # of a GPU, where an earlier run measured it
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from landscape_fast.store.failures import Failure
 from landscape_fast.sweep.config import Study
 from landscape_fast.sweep.cost import Timing
 from landscape_fast.sweep.graph import Outcome, Task
+from landscape_fast.sweep.memory import Memory
 from landscape_fast.sweep.options import Measure
 from landscape_fast.sweep.questions import questions
 from landscape_fast.sweep.subjects import Subject, file_sha256, subjects_of
@@ -81,7 +82,7 @@ def plan(
         study=study,
         subjects=subjects,
         works=works,
-        tasks=tuple(sorting.tasks),
+        tasks=sorting.tasks_with_shares(),
         barred=tuple(sorting.barred),
         timed=tuple(sorting.timed),
         totals={stage: totals[stage] for stage in STAGES if totals[stage]},
@@ -97,6 +98,7 @@ class _Sorting:
     barred: list[Outcome] = field(default_factory=list)
     timed: list[Timing] = field(default_factory=list)
     unusable: dict[str, str] = field(default_factory=dict)  # model -> why
+    shares: dict[Hashable, float] = field(default_factory=dict)  # of a GPU, by kind of work
 
     def add(self, work: Work, header: dict[str, Any] | None) -> None:
         if header is not None:
@@ -118,8 +120,17 @@ class _Sorting:
         took, when = (header["provenance"].get(entry) for entry in ("seconds", "written"))
         if isinstance(took, float):
             self.timed.append(Timing(work, _stage(work), took, str(when)))
+        if memory := header["provenance"].get("memory"):
+            share = Memory(**memory).share
+            self.shares[work.kind] = max(share, self.shares.get(work.kind, 0.0))
         if work.metric == TRAIN and header["fields"]["diverged"]:
             self.unusable[work.subjects[0].key] = "the training of its model diverged"
+
+    def tasks_with_shares(self) -> tuple[Task, ...]:
+        """What is left, with the share of a GPU that finished work of the same kind took."""
+        if not self.shares:
+            return tuple(self.tasks)
+        return tuple(replace(task, share=self.shares.get(task.kind)) for task in self.tasks)
 
 
 def _works(measure: Measure, subjects: tuple[Subject, ...], store: Path | str) -> Iterator[Work]:
@@ -143,7 +154,8 @@ def _task(work: Work) -> Task:
     recipe = work.subjects[0].recipe
     steps = recipe.epochs / recipe.batch_size
     cost = steps if work.metric == TRAIN else float(recipe.width or 1)
-    return Task(f"{work.key}/{work.metric}", _stage(work), work, needs=needs, cost=cost)
+    id = f"{work.key}/{work.metric}"
+    return Task(id, _stage(work), work, needs=needs, cost=cost, kind=work.kind)
 
 
 def _train_id(subject: Subject) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from landscape_fast.results import Training
 from landscape_fast.store import Store
 from landscape_fast.sweep.graph import UnusableError
 from landscape_fast.sweep.measurements import OF_ONE, OF_TWO, Question
+from landscape_fast.sweep.memory import Memory, metered
 from landscape_fast.sweep.subjects import Subject, file_sha256
 from landscape_fast.sweep.weights import fetch_weights, send_weights
 from landscape_fast.training.checkpoint import load_checkpoint
@@ -32,6 +33,12 @@ from landscape_fast.training.losses import build_loss
 
 TRAIN = "train"
 
+# Fields of a recipe on which the memory of a task depends, and those of a training beside them.
+_SHAPE = (
+    *("model", "model_options", "width", "data", "data_options", "fraction", "loss", "dtype"),
+    *("channels_last", "autocast"),
+)
+_STEP = ("batch_size", "optimizer")
 _SCHEMA = 1  # raise it when the same options come to mean another result
 
 
@@ -57,12 +64,21 @@ class Work:
         return f"{self.metric}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
 
     @property
+    def kind(self) -> Hashable:
+        """What decides how much memory it takes: networks, data and options, but no seed."""
+        recipe = self.subjects[0].recipe
+        fields = _SHAPE + (_STEP if self.metric == TRAIN else ())
+        options = {name: value for name, value in self.options.items() if "seed" not in name}
+        of_recipe = (str(getattr(recipe, field)) for field in fields)
+        return self.metric, len(self.subjects), str(options), *of_recipe
+
+    @property
     def address(self) -> tuple[str, str]:
         """Key and name in the store."""
         return self.key, self.name
 
 
-def perform(work: Work, *, device: str = "cpu") -> None:
+def perform(work: Work, *, device: str = "cpu") -> Memory | None:
     """Compute one result and store it.
 
     Torch uses one thread meanwhile, so the bits depend neither on the number of workers nor on the
@@ -72,19 +88,24 @@ def perform(work: Work, *, device: str = "cpu") -> None:
         work: What to compute.
         device: Where models and data live. Results of different devices differ in rounding.
 
+    Returns:
+        The memory that it took of a GPU, which is stored too; nothing on a CPU.
+
     Raises:
         UnusableError: The training diverged. This is stored; there is nothing to measure.
         ValueError: A checkpoint does not fit the model, or the data do not fit the measurement.
         OSError: A file cannot be read or written.
     """
-    start = seconds()
+    start, peak = seconds(), metered(device)
     with _one_thread():
         result = (_train if work.metric == TRAIN else _measure)(work, device)
+    memory = peak()
     Store(work.store).save(
         work.key,
         work.name,
         result,
         seconds=seconds() - start,
+        memory=None if memory is None else asdict(memory),
         recipe={
             "metric": work.metric,
             "options": dict(work.options),
@@ -93,6 +114,7 @@ def perform(work: Work, *, device: str = "cpu") -> None:
     )
     if isinstance(result, Training) and result.diverged:
         raise UnusableError(f"training diverged in epoch {len(result.losses)}")
+    return memory
 
 
 def rehearse(subject: Subject) -> None:

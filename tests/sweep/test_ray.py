@@ -21,6 +21,7 @@ from serial import Silent, run_serially
 from landscape_fast.clock import seconds
 from landscape_fast.store import Store, locked
 from landscape_fast.sweep.executors.local import HaltedError
+from landscape_fast.sweep.graph import Task
 from landscape_fast.sweep.run import run_study
 from landscape_fast.sweep.study_file import read_study
 
@@ -68,6 +69,19 @@ def test_a_task_short_of_gpu_memory_gets_a_whole_gpu_once(cluster, tmp_path):
         "OutOfMemoryError: CUDA out of memory, with 1.0 of a GPU"
     )
     assert "Traceback" in log.ends["memory-never"].detail
+
+
+def test_tasks_are_packed_by_what_the_first_of_their_kind_took(cluster, tmp_path):
+    tasks = [Task(f"share {i}", "stage", (f"share {i}", tmp_path), kind="one") for i in range(5)]
+    run_ray(tasks, errands.perform, Log(), gpus_per_task="auto")
+    asked = [float((tmp_path / f"gpus of share {i}").read_text()) for i in range(5)]
+    assert asked == [1.0, 0.25, 0.25, 0.25, 0.25]  # 1.5 * 2 + 1 GiB of 16
+
+
+def test_without_a_gpu_there_is_nothing_to_choose(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray, "nodes", list)
+    with pytest.raises(ValueError, match="gpus_per_task is 'auto', but no node has a GPU"):
+        run_ray([errand(tmp_path, "fine")], errands.perform, Log(), gpus_per_task="auto")
 
 
 def test_a_full_disk_ends_the_run_with_its_reason(cluster, tmp_path):

@@ -8,12 +8,13 @@ from typing import Any
 
 from landscape_fast.sweep.executors.local import run_local
 from landscape_fast.sweep.graph import Observer, Outcome, Task
+from landscape_fast.sweep.memory import Gpus
 
 Execute = Callable[[Sequence[Task], Callable[[Any], object], Observer], list[Outcome]]
 
 
 def executor_called(
-    name: str, *, workers: int | None, address: str | None, gpus_per_task: float
+    name: str, *, workers: int | None, address: str | None, gpus_per_task: Gpus
 ) -> Execute:
     """Return the executor of this name with its options.
 

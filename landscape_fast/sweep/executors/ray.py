@@ -15,6 +15,7 @@ from typing import Any
 from landscape_fast.sweep.executors.local import HaltedError
 from landscape_fast.sweep.executors.worker import Reply, perform_once
 from landscape_fast.sweep.graph import Observer, Outcome, Schedule, Task
+from landscape_fast.sweep.memory import Gpus, Shares
 
 try:
     import ray
@@ -35,7 +36,7 @@ def run_ray(
     *,
     workers: int | None = None,
     address: str | None = None,
-    gpus_per_task: float = 0.0,
+    gpus_per_task: Gpus = 0.0,
 ) -> list[Outcome]:
     """Run tasks on a Ray cluster, one CPU each.
 
@@ -47,13 +48,15 @@ def run_ray(
     Args:
         tasks: The graph; an empty one needs no cluster.
         perform: Called as ``perform(task.work)`` on a node, so importable there; stores its own
-            result.
+            result, and may return the :class:`~landscape_fast.sweep.memory.Memory` it took.
         observer: Told of starts (of waiting in Ray's queue) and ends, in this process.
         workers: CPUs of the cluster that is started here; default one for each core this process
             may use.
         address: Running cluster to use, or ``"auto"``. By default one is started on this machine,
             and ended with this call.
-        gpus_per_task: GPUs of one task; a fraction packs several onto one.
+        gpus_per_task: GPUs of one task; a fraction packs several onto one. ``"auto"``: what the
+            first task of its kind took, which has a whole one and is waited for by the others; see
+            :class:`~landscape_fast.sweep.memory.Memory`.
 
     Returns:
         The end of every task, in the order of ending.
@@ -67,7 +70,7 @@ def run_ray(
     if workers is not None and (workers < 1 or address is not None):
         wanted = "at least 1" if address is None else "left to the running cluster"
         raise ValueError(f"workers must be {wanted}, got {workers}")
-    if gpus_per_task < 0 or (gpus_per_task > 1 and gpus_per_task % 1):
+    if gpus_per_task != "auto" and (gpus_per_task < 0 or (gpus_per_task > 1 and gpus_per_task % 1)):
         raise ValueError(
             f"gpus_per_task must be a share up to 1 or a whole number, got {gpus_per_task}"
         )
@@ -83,18 +86,18 @@ class _Driver:
         tasks: Sequence[Task],
         perform: Callable[[Any], object],
         observer: Observer,
-        gpus: float,
+        gpus: Gpus,
     ) -> None:
         self._schedule = Schedule(tasks)
         self._observer = observer
-        self._gpus = gpus
+        self._shares = Shares(tasks, gpus)
         self._remote = ray.remote(max_retries=_ATTEMPTS - 1, num_cpus=1)(_performed)
         self._perform = perform
         self._here = _Here(str(Path.cwd()), tuple(sys.path))
-        self._flying: dict[Any, Task] = {}
+        self._flying: dict[Any, tuple[Task, float]] = {}  # with the GPUs that it has
         self._alone: set[str] = set()  # ids of tasks that got a whole GPU
         self._outcomes: list[Outcome] = []
-        self._check_gpus()
+        _check_gpus(gpus)
 
     def run(self) -> list[Outcome]:
         try:
@@ -102,7 +105,7 @@ class _Driver:
                 self._submit()
                 ready, _ = ray.wait(list(self._flying), timeout=_LOOK_AGAIN_S)
                 for reference in ready:
-                    self._end(self._flying.pop(reference), reference)
+                    self._end(*self._flying.pop(reference), reference)
         except BaseException:
             for reference in self._flying:
                 ray.cancel(reference, force=True)
@@ -110,42 +113,53 @@ class _Driver:
         return self._outcomes
 
     def _submit(self) -> None:
-        room = self._slots() * _QUEUED - len(self._flying)
-        while room > 0 and (task := self._schedule.next()):
-            self._start(task, self._gpus)
-            room -= 1
-
-    def _slots(self) -> int:
-        """Tasks that the cluster, as it is now, can run at a time."""
+        """Give Ray as many tasks as keep its workers busy while the driver is not looking."""
         there = ray.cluster_resources()
-        slots = there.get("CPU", 0.0)
-        if self._gpus:
-            slots = min(slots, there.get("GPU", 0.0) / self._gpus)
-        return max(1, int(slots))
+        cpus, gpus = (_QUEUED * there.get(kind, 0.0) for kind in ("CPU", "GPU"))
+        cpus -= len(self._flying)
+        gpus -= sum(share for _, share in self._flying.values())
+        waiting = []  # for the first of their kind
+        while not self._flying or (cpus > 0 and gpus >= 0):
+            task = self._schedule.next()
+            if task is None:
+                break
+            share = self._shares.take(task)
+            if share is None:
+                waiting.append(task)
+                continue
+            self._start(task, share)
+            cpus -= 1
+            gpus -= share
+        for task in waiting:
+            self._schedule.put_back(task)
 
     def _start(self, task: Task, gpus: float) -> None:
         sent = self._remote.options(num_gpus=gpus or None)
         # Pickled here: a node can read it only after it knows where modules are.
         content = pickle.dumps((self._perform, task.work))
-        self._flying[sent.remote(content, self._here)] = task
+        self._flying[sent.remote(content, self._here)] = task, gpus
         self._observer.started(task)
 
-    def _end(self, task: Task, reference: Any) -> None:
+    def _end(self, task: Task, gpus: float, reference: Any) -> None:
         reply = _reply(reference)
         if reply.status == "halt":
             raise HaltedError(f"{reply.message}; what is finished is kept")
-        if reply.status == "memory" and 0 < self._gpus < 1 and task.id not in self._alone:
+        if reply.status == "memory" and 0 < gpus < 1 and task.id not in self._alone:
             self._alone.add(task.id)
             self._start(task, 1.0)
             return
+        self._shares.ended(task, reply.memory)
         for outcome in self._schedule.ended(reply.as_outcome(task)):
             self._outcomes.append(outcome)
             self._observer.finished(outcome)
 
-    def _check_gpus(self) -> None:
-        most = max((node["Resources"].get("GPU", 0.0) for node in ray.nodes()), default=0.0)
-        if self._gpus > most:
-            raise ValueError(f"gpus_per_task is {self._gpus}, but no node has more than {most:g}")
+
+def _check_gpus(wanted: Gpus) -> None:
+    most = max((node["Resources"].get("GPU", 0.0) for node in ray.nodes()), default=0.0)
+    if wanted == "auto" and not most:
+        raise ValueError("gpus_per_task is 'auto', but no node has a GPU")
+    if wanted != "auto" and wanted > most:
+        raise ValueError(f"gpus_per_task is {wanted}, but no node has more than {most:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +178,9 @@ def _performed(content: bytes, here: _Here) -> Reply:
     return perform_once(content, _unpacked)
 
 
-def _unpacked(content: bytes) -> None:
+def _unpacked(content: bytes) -> object:
     perform, work = pickle.loads(content)
-    perform(work)
+    return perform(work)
 
 
 def _reply(reference: Any) -> Reply:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from landscape_fast.clock import seconds
 from landscape_fast.sweep.graph import Outcome, Task, UnusableError
+from landscape_fast.sweep.memory import Memory
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -30,6 +31,7 @@ class Reply:
     detail: str = ""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    memory: Memory | None = None  # of a GPU, if the task says so
 
     def as_outcome(self, task: Task) -> Outcome:
         """Return how the task ended; ``halt`` is no end."""
@@ -56,21 +58,23 @@ def serve(connection: Connection, perform: Callable[[Any], object]) -> None:
 
 
 def perform_once(work: Any, perform: Callable[[Any], object]) -> Reply:
-    """Perform one piece of work; whatever it raises becomes part of the reply."""
+    """Perform one piece of work; what it raises, or returns of memory, is part of the reply."""
     start = seconds()
     status: Literal["done", "unusable", "failed", "halt", "memory"] = "done"
     message = detail = ""
+    said: object = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            perform(work)
+            said = perform(work)
         except UnusableError as error:
             status, message = "unusable", str(error)
         except Exception as error:
             status, detail = _status(error), traceback.format_exc()
             message = f"{type(error).__name__}: {_first_line(error)}"
     notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
-    return Reply(status, message, detail, notes, seconds() - start)
+    memory = said if isinstance(said, Memory) else None
+    return Reply(status, message, detail, notes, seconds() - start, memory)
 
 
 def _status(error: Exception) -> Literal["failed", "halt", "memory"]:
