@@ -45,7 +45,7 @@ class GoldilocksZone:
 
     @property
     def excess(self) -> Tensor:
-        """Trace over Frobenius norm, (s,) float64: between -sqrt(n) and sqrt(n); nan where H is 0."""
+        """Trace over Frobenius norm, (s,) float64: at most sqrt(n); nan where H is 0."""
         return self.traces / self.norms
 
     @property

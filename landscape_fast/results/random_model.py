@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+from landscape_fast.results.ggn_spectrum import GGNSpectrum
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +33,15 @@ class PredictedSpectrum:
     trace: float  # expected, exactly, at any size
     population: Tensor  # (k,) float64, eigenvalues of the expected matrix behind the outliers
     threshold: float  # what `population` must exceed to detach; 0 where the bulk is empty
+
+    def plot(
+        self, *, drawn: SimulatedSpectrum | None = None, network: GGNSpectrum | None = None
+    ) -> Figure:
+        """Outliers by rank and the edge, beside a draw and a network; needs matplotlib.
+
+        Returns:
+            A figure with an Agg canvas; ``figure.savefig(path)`` writes it.
+        """
+        from landscape_fast.plots.local_geometry import random_model_figure
+
+        return random_model_figure(self, drawn, network)

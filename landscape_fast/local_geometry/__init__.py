@@ -1,0 +1,1 @@
+"""Local geometry of a classifier's loss: logit gradients, outliers, the Goldilocks zone, planes."""
