@@ -18,22 +18,32 @@ if TYPE_CHECKING:
     from landscape_fast.linearise.fisher import EmpiricalFisherOperator
     from landscape_fast.linearise.gauss_newton import GGNOperator
     from landscape_fast.linearise.operators import HessianOperator
+    from landscape_fast.local_geometry.clustering import logit_clustering
+    from landscape_fast.local_geometry.freezing import probability_freezing
+    from landscape_fast.local_geometry.goldilocks import goldilocks_zone, plane_curvature
+    from landscape_fast.local_geometry.hyperplanes import hyperplane_training, intrinsic_dimension
     from landscape_fast.metrics.connectivity import connectivity
     from landscape_fast.metrics.density import spectral_density
     from landscape_fast.metrics.diagonal import diagonal
     from landscape_fast.metrics.distance import l2_distance
     from landscape_fast.metrics.frobenius import frobenius_norm
     from landscape_fast.metrics.ggn_spectrum import ggn_spectrum
+    from landscape_fast.metrics.langevin_entropy import langevin_local_entropy
     from landscape_fast.metrics.line import linear_barrier
     from landscape_fast.metrics.neural_collapse import neural_collapse
     from landscape_fast.metrics.overlap import gradient_overlap, subspace_overlap
     from landscape_fast.metrics.perturbation import average_sharpness, worst_case_sharpness
     from landscape_fast.metrics.predictions import agreement, ensemble_quality
+    from landscape_fast.metrics.quadratic_entropy import quadratic_local_entropy
     from landscape_fast.metrics.quality import quality
     from landscape_fast.metrics.sharpness import top_eigs
     from landscape_fast.metrics.similarity import cka
     from landscape_fast.metrics.trace import trace
     from landscape_fast.metrics.track import Tracker
+    from landscape_fast.multiscale.growth import loss_growth
+    from landscape_fast.multiscale.stability import descend_at_the_edge, stability_threshold
+    from landscape_fast.paths.elastic_band import autoneb
+    from landscape_fast.paths.instability import instability
     from landscape_fast.results import (
         Agreement,
         Barrier,
@@ -41,16 +51,26 @@ if TYPE_CHECKING:
         Diagonal,
         Eigenpairs,
         Estimate,
+        Freezing,
         GGNSpectrum,
+        GoldilocksZone,
         GradientOverlap,
+        Growth,
+        HyperplaneRun,
+        Instability,
+        IntrinsicDimension,
+        LocalEntropy,
+        LogitClustering,
         NeuralCollapse,
         Norm,
         NotConverged,
         Permutations,
         PerturbedLoss,
+        PlaneCurvature,
         Quality,
         Similarity,
         SpectralDensity,
+        StabilityRun,
         SubspaceOverlap,
         Surface,
         Trace,
@@ -70,18 +90,28 @@ __all__ = [
     "Eigenpairs",
     "EmpiricalFisherOperator",
     "Estimate",
+    "Freezing",
     "GGNOperator",
     "GGNSpectrum",
+    "GoldilocksZone",
     "GradientOverlap",
+    "Growth",
     "HessianOperator",
+    "HyperplaneRun",
+    "Instability",
+    "IntrinsicDimension",
+    "LocalEntropy",
+    "LogitClustering",
     "NeuralCollapse",
     "Norm",
     "NotConverged",
     "Permutations",
     "PerturbedLoss",
+    "PlaneCurvature",
     "Quality",
     "Similarity",
     "SpectralDensity",
+    "StabilityRun",
     "SubspaceOverlap",
     "Surface",
     "Trace",
@@ -90,24 +120,37 @@ __all__ = [
     "agreement",
     "align",
     "as_operator",
+    "autoneb",
     "average_sharpness",
     "cka",
     "classify",
     "connectivity",
+    "descend_at_the_edge",
     "diagonal",
     "ensemble_quality",
     "findings",
     "frobenius_norm",
     "ggn_spectrum",
+    "goldilocks_zone",
     "gradient_overlap",
     "hutchpp",
+    "hyperplane_training",
+    "instability",
     "interpolated",
+    "intrinsic_dimension",
     "l2_distance",
+    "langevin_local_entropy",
     "linear_barrier",
+    "logit_clustering",
+    "loss_growth",
     "loss_surface",
     "neural_collapse",
+    "plane_curvature",
+    "probability_freezing",
+    "quadratic_local_entropy",
     "quality",
     "spectral_density",
+    "stability_threshold",
     "subspace_overlap",
     "top_eigs",
     "trace",
@@ -116,6 +159,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "autoneb": "paths.elastic_band",
+    "instability": "paths.instability",
+    "langevin_local_entropy": "metrics.langevin_entropy",
+    "quadratic_local_entropy": "metrics.quadratic_entropy",
     "average_sharpness": "metrics.perturbation",
     "worst_case_sharpness": "metrics.perturbation",
     "gradient_overlap": "metrics.overlap",
@@ -138,10 +185,19 @@ _HOMES = {
     "hutchpp": "krylov.hutchpp",
     "interpolated": "alignment.repair",
     "frobenius_norm": "metrics.frobenius",
+    "goldilocks_zone": "local_geometry.goldilocks",
+    "hyperplane_training": "local_geometry.hyperplanes",
+    "intrinsic_dimension": "local_geometry.hyperplanes",
     "l2_distance": "metrics.distance",
+    "logit_clustering": "local_geometry.clustering",
+    "plane_curvature": "local_geometry.goldilocks",
+    "probability_freezing": "local_geometry.freezing",
     "loss_surface": "surfaces.surface",
     "linear_barrier": "metrics.line",
+    "descend_at_the_edge": "multiscale.stability",
+    "loss_growth": "multiscale.growth",
     "quality": "metrics.quality",
+    "stability_threshold": "multiscale.stability",
     "spectral_density": "metrics.density",
     "top_eigs": "metrics.sharpness",
     "trace": "metrics.trace",
