@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from landscape_fast.linearise.batches import Batches
-from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
-from landscape_fast.linearise.state import untouched, unwrap
-from landscape_fast.metrics.curve import mode_connectivity
-from landscape_fast.metrics.curve_fit import fit_bends, starting_curve
-from landscape_fast.metrics.minibatches import Minibatches
-from landscape_fast.metrics.networks import matched_parameters, require_same_rest
-from landscape_fast.metrics.placed import PlacedNetwork
-from landscape_fast.metrics.points import quality_at
-from landscape_fast.metrics.quality import ignored_target
-from landscape_fast.randomness import start_from_seed
+from landscape_fast.arguments import require_choice, require_whole
+from landscape_fast.linearise.objective import Criterion, LossFunction
+from landscape_fast.metrics.between import between
+from landscape_fast.metrics.curve_fit import KINDS, fit_bends, require_training, starting_curve
 from landscape_fast.results import Connectivity
 
 
@@ -39,9 +30,10 @@ def connectivity(
     points: int = 5,
     bend: str = "linear",
     bends: int = 1,
+    curve: Literal["bezier", "polychain"] = "bezier",
     seed: int = 0,
 ) -> Connectivity:
-    r"""Mode connectivity of two trained models along a trained Bezier curve.
+    r"""Mode connectivity of two trained models along a trained curve.
 
     Between the parameters a and b of the models, :math:`\gamma(t) = (1-t)^2 a + 2t(1-t) c + t^2 b`.
     The bend c is trained by SGD on :math:`\mathrm{E}_{t \sim U(0,1)} [L(\gamma(t)) + \tfrac{w}{2}
@@ -79,6 +71,9 @@ def connectivity(
             method sets start at the midpoint. ``"released"``: the same with scales of BatchNorm
             from U(0, 1), as in the code that Yang et al. released, where torch today sets 1.
         bends: Number of bends. Two give a cubic curve.
+        curve: ``"bezier"``, the curve above; ``"polychain"``, straight segments over equal steps of
+            t from one bend to the next (Garipov et al. 2018, section 3). Of one bend the former is
+            smooth, the latter goes through it.
         seed: Chooses t, the order of the data, dropout and random bends. The same seed gives the
             same bits on a CPU, for a given number of threads.
 
@@ -107,77 +102,32 @@ def connectivity(
         >>> abs(result.value), result.errors
         (0.0, tensor([0., 0., 0., 0., 0.], dtype=torch.float64))
     """
-    _check(epochs, lr, momentum, weight_decay, batch_size, points, bend, bends)
-    model_a, model_b = unwrap(model_a), unwrap(model_b)
-    space, tensors_b = matched_parameters(model_a, model_b)
-    require_same_rest(model_a, model_b)
-    objective = Objective(criterion, loss_fn)
-    with untouched(model_a, model_b), torch.inference_mode(False), torch.enable_grad():
-        rng = start_from_seed(seed, space.device)
-        batches = Batches(loader, device=space.device)
-        samples, data = batches.samples, Minibatches(batches, batch_size)
-        del batches  # the rows live in `data` now
-        ends = tuple(
-            space.flatten([tensor.detach() for tensor in tensors])
-            for tensors in (space.tensors, tensors_b)
-        )
-        network = PlacedNetwork(model_a)
-        if torch.equal(*ends):
+    require_training(epochs, lr, momentum, weight_decay)
+    require_whole(1, batch_size=batch_size, bends=bends)
+    require_whole(2, points=points)
+    require_choice(("linear", "random", "released"), bend=bend)
+    require_choice(tuple(KINDS), curve=curve)
+    with between(
+        model_a,
+        model_b,
+        loader,
+        criterion=criterion,
+        loss_fn=loss_fn,
+        batch_size=batch_size,
+        seed=seed,
+    ) as joined:
+        if torch.equal(*joined.ends):
             epochs, bend = 0, "linear"
-        curve = starting_curve(network, (ends[0], ends[1]), bend, bends)
+        path = starting_curve(joined.network, joined.ends, bend, bends, curve)
         steps = fit_bends(
-            curve,
-            network,
-            data,
-            objective,
-            rng,
+            path,
+            joined.network,
+            joined.data,
+            joined.objective,
+            joined.rng,
             epochs=epochs,
             lr=lr,
             momentum=momentum,
             weight_decay=weight_decay,
         )
-        positions = torch.linspace(0.0, 1.0, points, dtype=torch.float64).tolist()
-        measured = [
-            quality_at(curve(t), network, data, objective, ignored_target(criterion), seed)
-            for t in positions
-        ]
-    losses = [loss for loss, _ in measured]
-    errors = [100.0 - accuracy for _, accuracy in measured]
-    value, index = mode_connectivity(errors)
-    trained = curve.points[1:-1].clone()
-    return Connectivity(
-        value=value,
-        loss_value=mode_connectivity(losses)[0],
-        t_star=math.nan if index is None else positions[index],
-        t=torch.tensor(positions, dtype=torch.float64),
-        errors=torch.tensor(errors, dtype=torch.float64),
-        losses=torch.tensor(losses, dtype=torch.float64),
-        lengths=curve.lengths(positions),
-        bend=trained[0] if bends == 1 else trained,
-        steps=steps,
-        samples=samples,
-    )
-
-
-def _check(
-    epochs: int,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    batch_size: int,
-    points: int,
-    bend: str,
-    bends: int,
-) -> None:
-    wholes = {"epochs": (epochs, 0), "batch_size": (batch_size, 1), "points": (points, 2)}
-    for name, (value, least) in {**wholes, "bends": (bends, 1)}.items():
-        if not isinstance(value, Integral) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    if not 0.0 < lr < math.inf:
-        raise ValueError(f"lr must be positive and finite, got {lr}")
-    if not 0.0 <= momentum < 1.0:
-        raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
-    if not 0.0 <= weight_decay < math.inf:
-        raise ValueError(f"weight_decay must be at least 0 and finite, got {weight_decay}")
-    if bend not in ("linear", "random", "released"):
-        raise ValueError(f"bend must be 'linear', 'random' or 'released', got {bend!r}")
+        return joined.profile(path, points, steps=steps)

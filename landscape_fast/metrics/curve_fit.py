@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from landscape_fast.arguments import require_number, require_whole
 from landscape_fast.linearise.objective import Objective
-from landscape_fast.metrics.curve import BezierCurve
+from landscape_fast.metrics.curve import BezierCurve, Curve
 from landscape_fast.metrics.minibatches import Minibatches
 from landscape_fast.metrics.placed import PlacedNetwork
+from landscape_fast.metrics.polychain import PolyChain
+
+Force = tuple[int, float, Tensor]  # a bend, and a gradient (n,) with its weight there
+KINDS = {"bezier": BezierCurve, "polychain": PolyChain}
+
+
+def require_training(epochs: int, lr: float, momentum: float, weight_decay: float) -> None:
+    """Refuse what no curve can be trained with; the argument is named."""
+    require_whole(0, epochs=epochs)
+    require_number(above=0, lr=lr)
+    require_number(least=0, below=1, momentum=momentum)
+    require_number(least=0, weight_decay=weight_decay)
 
 
 def fresh_parameters(
@@ -35,8 +49,12 @@ def fresh_parameters(
 
 
 def starting_curve(
-    network: PlacedNetwork, ends: tuple[Tensor, Tensor], bend: str, bends: int
-) -> BezierCurve:
+    network: PlacedNetwork,
+    ends: tuple[Tensor, Tensor],
+    bend: str,
+    bends: int,
+    kind: str = "bezier",
+) -> Curve:
     """Curve between ``ends`` (n,) before training: straight, or with freshly initialised bends."""
     points = [torch.lerp(*ends, j / (bends + 1)) for j in range(bends + 2)]
     points[0], points[-1] = ends
@@ -45,11 +63,11 @@ def starting_curve(
             fresh_parameters(network, point, uniform_scales=bend == "released")
             for point in points[1:-1]
         ]
-    return BezierCurve(torch.stack(points))
+    return KINDS[kind](torch.stack(points))
 
 
 def fit_bends(
-    curve: BezierCurve,
+    curve: Curve,
     network: PlacedNetwork,
     data: Minibatches,
     objective: Objective,
@@ -66,25 +84,70 @@ def fit_bends(
     t uniform on (0, 1) per mini-batch and the network in training mode. A bend's gradient is that
     at :math:`\gamma(t)` times its weight there. Training ends early once a bend is not finite.
     """
-    bends = curve.points[1:-1]
+
+    def along(batch: Any) -> Iterator[Force]:
+        t = rng.random()
+        gradient = penalised_gradient(curve(t), network, batch, objective, weight_decay)
+        for bend, weight in enumerate(curve.weights(t)[1:-1]):
+            yield bend, weight, gradient
+
+    return descend(
+        curve.points[1:-1],
+        along,
+        network,
+        data,
+        rng,
+        epochs=epochs,
+        lr=lr,
+        momentum=momentum,
+    )
+
+
+def descend(
+    bends: Tensor,
+    forces: Callable[[Any], Iterable[Force]],
+    network: PlacedNetwork,
+    data: Minibatches,
+    rng: np.random.Generator,
+    *,
+    epochs: int,
+    lr: float,
+    momentum: float,
+) -> int:
+    """Move ``bends`` (d, n) in place by SGD against the ``forces`` of every mini-batch.
+
+    Returns:
+        The steps made. Training ends early once a bend is not finite.
+    """
     velocities = torch.zeros_like(bends)
     steps = 0
     network.model.train()
     for epoch in range(epochs):
         rate = lr * rate_factor((epoch + 1) / epochs)
         for batch in data.shuffled(rng):
-            t = rng.random()
-            theta = curve(t)
-            network.place(theta)
-            value, count = objective(network.model, batch)
-            # A batch without valid targets has no terms: it is left with the penalty's gradient.
-            loss = value / (objective.normaliser(count) or 1.0)
-            gradient = network.gradient(loss).add_(theta, alpha=weight_decay)
-            _descend(bends, velocities, gradient, curve.weights(t)[1:-1], rate, momentum)
+            velocities.mul_(momentum)
+            for bend, weight, gradient in forces(batch):
+                velocities[bend].add_(gradient, alpha=weight)
+            bends.sub_(velocities, alpha=rate)
             steps += 1
         if not torch.isfinite(bends).all():
             break
     return steps
+
+
+def penalised_gradient(
+    theta: Tensor,
+    network: PlacedNetwork,
+    batch: Any,
+    objective: Objective,
+    weight_decay: float,
+) -> Tensor:
+    """Gradient (n,) at ``theta`` of the loss of a mini-batch plus the penalty on the weights."""
+    network.place(theta)
+    value, count = objective(network.model, batch)
+    # A batch without valid targets has no terms: it is left with the penalty's gradient.
+    loss = value / (objective.normaliser(count) or 1.0)
+    return network.gradient(loss).add_(theta, alpha=weight_decay)
 
 
 def rate_factor(progress: float) -> float:
@@ -95,17 +158,3 @@ def rate_factor(progress: float) -> float:
     if progress <= 0.5:
         return 1.0
     return max(1.0 - 0.99 * (progress - 0.5) / 0.4, 0.01)
-
-
-def _descend(
-    bends: Tensor,
-    velocities: Tensor,
-    gradient: Tensor,
-    weights: Sequence[float],
-    rate: float,
-    momentum: float,
-) -> None:
-    velocities.mul_(momentum)
-    for velocity, weight in zip(velocities, weights, strict=True):
-        velocity.add_(gradient, alpha=weight)
-    bends.sub_(velocities, alpha=rate)

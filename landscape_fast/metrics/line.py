@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscape_fast.linearise.batches import Batches
-from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
-from landscape_fast.linearise.state import untouched, unwrap
+from landscape_fast.arguments import require_switch, require_whole
+from landscape_fast.linearise.objective import Criterion, LossFunction
+from landscape_fast.linearise.state import unwrap
 from landscape_fast.metrics.batchnorm import average_statistics
-from landscape_fast.metrics.minibatches import Minibatches
-from landscape_fast.metrics.networks import matched_parameters, require_same_rest
-from landscape_fast.metrics.placed import PlacedNetwork
-from landscape_fast.metrics.points import quality_at
-from landscape_fast.metrics.quality import ignored_target
-from landscape_fast.randomness import start_from_seed
+from landscape_fast.metrics.between import between
 from landscape_fast.results import Barrier
 
 
@@ -80,37 +74,26 @@ def linear_barrier(
         >>> found.losses.round(decimals=4), round(found.loss_value, 4), found.above_chord
         (tensor([1., 0., 1., 4.], dtype=torch.float64), 1.5, 0.0)
     """
-    for name, number, least in (("points", points, 3), ("batch_size", batch_size, 1)):
-        if not isinstance(number, Integral) or number < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {number!r}")
-    model_a, model_b = unwrap(model_a), unwrap(model_b)
-    space, tensors_b = matched_parameters(model_a, model_b)
-    require_same_rest(model_a, model_b)
-    objective = Objective(criterion, loss_fn)
-    with untouched(model_a, model_b), torch.inference_mode(False), torch.no_grad():
-        start_from_seed(seed, space.device)
-        batches = Batches(loader, device=space.device)
-        samples, data = batches.samples, Minibatches(batches, batch_size)
-        del batches  # the rows live in `data` now
-        start, end = (space.flatten(list(one)) for one in (space.tensors, tensors_b))
-        network = PlacedNetwork(model_a)
-        positions = torch.linspace(0.0, 1.0, points, dtype=torch.float64)
-        measured = []
+    require_whole(3, points=points)
+    require_whole(1, batch_size=batch_size)
+    require_switch(recalibrate=recalibrate)
+    positions = torch.linspace(0.0, 1.0, points, dtype=torch.float64)
+    measured = []
+    with between(
+        model_a,
+        model_b,
+        loader,
+        criterion=criterion,
+        loss_fn=loss_fn,
+        batch_size=batch_size,
+        seed=seed,
+    ) as joined:
+        start, end = joined.ends
         for t in positions.tolist():
             if not recalibrate:
-                average_statistics(network.model, model_a, model_b, t)
+                average_statistics(joined.network.model, unwrap(model_a), unwrap(model_b), t)
             theta = end if t == 1.0 else torch.lerp(start, end, t)
-            measured.append(
-                quality_at(
-                    theta,
-                    network,
-                    data,
-                    objective,
-                    ignored_target(criterion),
-                    seed,
-                    new_statistics=recalibrate,
-                )
-            )
+            measured.append(joined.quality_at(theta, new_statistics=recalibrate))
     losses, accuracies = torch.tensor(measured, dtype=torch.float64).T
     errors = 100.0 - accuracies
     return Barrier(
@@ -121,7 +104,7 @@ def linear_barrier(
         errors=errors,
         losses=losses,
         recalibrated=recalibrate,
-        samples=samples,
+        samples=joined.samples,
     )
 
 

@@ -26,7 +26,14 @@ def flat(model):
     return torch.cat([p.detach().reshape(-1) for p in model.parameters() if p.requires_grad])
 
 
-def reference_fit(model, points, data, rng, *, epochs, lr, momentum, weight_decay):
+def basis(kind, t, d):
+    """What the points of a curve of degree d, or of d segments, count at t."""
+    if kind == "bezier":
+        return [math.comb(d, j) * t**j * (1 - t) ** (d - j) for j in range(d + 1)]
+    return [max(0.0, 1.0 - abs(d * t - j)) for j in range(d + 1)]
+
+
+def reference_fit(model, points, data, rng, kind, *, epochs, lr, momentum, weight_decay):
     """The same training with autograd through the curve and torch's own SGD and functional call."""
     bends = points[1:-1].clone().requires_grad_()
     optimizer = torch.optim.SGD([bends], lr=lr, momentum=momentum)
@@ -37,9 +44,8 @@ def reference_fit(model, points, data, rng, *, epochs, lr, momentum, weight_deca
         for inputs, targets in data.shuffled(rng):
             t = rng.random()
             control = torch.cat([points[:1], bends, points[-1:]])
-            d = len(control) - 1
-            basis = [math.comb(d, j) * t**j * (1 - t) ** (d - j) for j in range(d + 1)]
-            theta = torch.tensor(basis, dtype=control.dtype) @ control
+            weights = basis(kind, t, len(control) - 1)
+            theta = torch.tensor(weights, dtype=control.dtype) @ control
             parts, offset = {}, 0
             for name, parameter in model.named_parameters():
                 part = theta[offset : offset + parameter.numel()]
@@ -52,18 +58,19 @@ def reference_fit(model, points, data, rng, *, epochs, lr, momentum, weight_deca
     return bends.detach()
 
 
+@pytest.mark.parametrize("kind", ["bezier", "polychain"])
 @pytest.mark.parametrize("bends", [1, 2])
 @pytest.mark.parametrize("build", [mlp, conv_net])
-def test_training_equals_autograd_through_the_curve_with_torchs_sgd(build, bends):
+def test_training_equals_autograd_through_the_curve_with_torchs_sgd(build, bends, kind):
     one, other = (build(seed=seed).double() for seed in (0, 1))
     inputs, targets = classification(30, (5,) if build is mlp else (1, 6, 6))
     data = Minibatches([(inputs.double(), targets)], 8)
     options = {"epochs": 5, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.05}
     network = PlacedNetwork(one)
-    curve = starting_curve(network, (flat(one), flat(other)), "linear", bends)
+    curve = starting_curve(network, (flat(one), flat(other)), "linear", bends, kind)
     start = curve.points.clone()
     steps = fit_bends(curve, network, data, Objective(), np.random.default_rng(3), **options)
-    wanted = reference_fit(one, start, data, np.random.default_rng(3), **options)
+    wanted = reference_fit(one, start, data, np.random.default_rng(3), kind, **options)
     assert steps == 20
     assert torch.allclose(curve.points[1:-1], wanted, rtol=1e-10, atol=1e-12)
     assert (curve.points[1:-1] - start[1:-1]).norm() > 0.1

@@ -1,0 +1,1 @@
+"""Paths between models that were trained, and between runs that part."""
