@@ -86,13 +86,21 @@ class Run:
 
     def train_epoch(self) -> None:
         """Make one pass over the data in a new random order."""
+        self.finish_epoch(self.train_steps())
+
+    def train_steps(self, first: int = 0, last: int | None = None) -> Tensor:
+        """Make the updates ``first`` to ``last`` (excluded) of the next epoch; None is all of them.
+
+        Returns:
+            Losses of their batches, on the CPU; :meth:`finish_epoch` wants those of a whole epoch.
+        """
         epoch = len(self.losses)
-        batches, rates = self.batches(epoch), self.rates(epoch)
+        batches, rates = self.batches(epoch)[first:last], self.rates(epoch)[first:last]
         self.model.train()
         with seeded(derived_seed(self.recipe.seed, "layers", epoch), self.device):
             losses = [self._step(*step) for step in zip(batches, rates, strict=True)]
         # This is the one wait for the device.
-        self.finish_epoch(torch.stack(losses).cpu())
+        return torch.stack(losses).cpu()
 
     def rates(self, epoch: int) -> list[float]:
         """Learning rate of each step of an epoch."""
