@@ -1,0 +1,1 @@
+"""Large-scale structure of a loss landscape: wedges, connectors, tunnels, ensembles."""
