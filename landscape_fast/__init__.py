@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from landscape_fast.krylov.adapter import as_operator
     from landscape_fast.krylov.hutchpp import hutchpp
     from landscape_fast.krylov.xtrace import xtrace
+    from landscape_fast.large_scale.connector import connector
+    from landscape_fast.large_scale.ensembles import ensemble_geometry
+    from landscape_fast.large_scale.simplexes import low_loss_simplex
+    from landscape_fast.large_scale.tunnels import radial_tunnel, tunnel_trend
     from landscape_fast.linearise.fisher import EmpiricalFisherOperator
     from landscape_fast.linearise.gauss_newton import GGNOperator
     from landscape_fast.linearise.operators import HessianOperator
@@ -48,8 +52,10 @@ if TYPE_CHECKING:
         Agreement,
         Barrier,
         Connectivity,
+        Connector,
         Diagonal,
         Eigenpairs,
+        EnsembleGeometry,
         Estimate,
         Freezing,
         GGNSpectrum,
@@ -61,6 +67,7 @@ if TYPE_CHECKING:
         IntrinsicDimension,
         LocalEntropy,
         LogitClustering,
+        LowLossSimplex,
         NeuralCollapse,
         Norm,
         NotConverged,
@@ -68,6 +75,7 @@ if TYPE_CHECKING:
         PerturbedLoss,
         PlaneCurvature,
         Quality,
+        RadialTunnel,
         Similarity,
         SpectralDensity,
         StabilityRun,
@@ -75,6 +83,7 @@ if TYPE_CHECKING:
         Surface,
         Trace,
         TrackPoint,
+        TunnelTrend,
     )
     from landscape_fast.study.findings import findings
     from landscape_fast.study.taxonomy import classify
@@ -86,9 +95,11 @@ __all__ = [
     "Agreement",
     "Barrier",
     "Connectivity",
+    "Connector",
     "Diagonal",
     "Eigenpairs",
     "EmpiricalFisherOperator",
+    "EnsembleGeometry",
     "Estimate",
     "Freezing",
     "GGNOperator",
@@ -102,6 +113,7 @@ __all__ = [
     "IntrinsicDimension",
     "LocalEntropy",
     "LogitClustering",
+    "LowLossSimplex",
     "NeuralCollapse",
     "Norm",
     "NotConverged",
@@ -109,6 +121,7 @@ __all__ = [
     "PerturbedLoss",
     "PlaneCurvature",
     "Quality",
+    "RadialTunnel",
     "Similarity",
     "SpectralDensity",
     "StabilityRun",
@@ -117,6 +130,7 @@ __all__ = [
     "Trace",
     "TrackPoint",
     "Tracker",
+    "TunnelTrend",
     "agreement",
     "align",
     "as_operator",
@@ -125,8 +139,10 @@ __all__ = [
     "cka",
     "classify",
     "connectivity",
+    "connector",
     "descend_at_the_edge",
     "diagonal",
+    "ensemble_geometry",
     "ensemble_quality",
     "findings",
     "frobenius_norm",
@@ -144,16 +160,19 @@ __all__ = [
     "logit_clustering",
     "loss_growth",
     "loss_surface",
+    "low_loss_simplex",
     "neural_collapse",
     "plane_curvature",
     "probability_freezing",
     "quadratic_local_entropy",
     "quality",
+    "radial_tunnel",
     "spectral_density",
     "stability_threshold",
     "subspace_overlap",
     "top_eigs",
     "trace",
+    "tunnel_trend",
     "worst_case_sharpness",
     "xtrace",
 ]
@@ -193,6 +212,11 @@ _HOMES = {
     "plane_curvature": "local_geometry.goldilocks",
     "probability_freezing": "local_geometry.freezing",
     "loss_surface": "surfaces.surface",
+    "connector": "large_scale.connector",
+    "ensemble_geometry": "large_scale.ensembles",
+    "low_loss_simplex": "large_scale.simplexes",
+    "radial_tunnel": "large_scale.tunnels",
+    "tunnel_trend": "large_scale.tunnels",
     "linear_barrier": "metrics.line",
     "descend_at_the_edge": "multiscale.stability",
     "loss_growth": "multiscale.growth",
