@@ -177,7 +177,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("rival", RIVALS)
 @pytest.mark.parametrize("k", [1, 10])
-@pytest.mark.parametrize("images", [64, 2000])
+@pytest.mark.parametrize("images", [64, 500, 2000])
 def test_top_eigenvalues(images, k, rival, benchmark, folder):
     model, loader = trained_resnet20(images, BATCH, folder)
     exact = converged(images, k, folder)
