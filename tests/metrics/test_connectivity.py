@@ -95,6 +95,19 @@ def test_a_convex_problem_has_no_barrier(digits):
     assert abs(trained.value) <= 0.3
 
 
+def test_a_chain_goes_through_its_bends_and_starts_as_the_straight_line():
+    one, other = mlp(seed=0), mlp(seed=1)
+    options = {"curve": "polychain", "bends": 2, "points": 4, "lr": 0.1}
+    start = connectivity(one, other, [classification(60)], epochs=0, **options)
+    line = connectivity(one, other, [classification(60)], epochs=0, points=4)
+    assert torch.allclose(start.losses, line.losses, rtol=1e-5)
+    trained = connectivity(one, other, [classification(60)], epochs=5, **options)
+    moved = copy.deepcopy(one)
+    nn.utils.vector_to_parameters(trained.bend[0], moved.parameters())
+    assert float(trained.losses[1]) == pytest.approx(quality(moved, [classification(60)]).loss)
+    assert not torch.allclose(trained.bend, start.bend)
+
+
 @pytest.mark.parametrize("other", ["itself", "a copy"])
 @pytest.mark.parametrize("bend", ["linear", "random"])
 def test_identical_models_are_connected_exactly(other, bend):
@@ -308,6 +321,7 @@ def test_training_works_where_the_caller_has_gradients_off(outer):
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
         ({"weight_decay": -1e-4}, "weight_decay must be at least 0"),
         ({"bend": "midpoint"}, "bend must be 'linear', 'random' or 'released', got 'midpoint'"),
+        ({"curve": "spline"}, "curve must be 'bezier' or 'polychain', got 'spline'"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"criterion": nn.MSELoss(), "loss_fn": max}, "criterion and loss_fn"),
     ],
