@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from landscape_fast.metrics.trace import trace
     from landscape_fast.metrics.track import Tracker
     from landscape_fast.multiscale.growth import loss_growth
-    from landscape_fast.multiscale.stability import descend_at_the_edge, stability_threshold
+    from landscape_fast.multiscale.stability import edge_of_stability, stability_threshold
     from landscape_fast.paths.elastic_band import autoneb
     from landscape_fast.paths.instability import instability
     from landscape_fast.results import (
@@ -140,8 +140,8 @@ __all__ = [
     "classify",
     "connectivity",
     "connector",
-    "descend_at_the_edge",
     "diagonal",
+    "edge_of_stability",
     "ensemble_geometry",
     "ensemble_quality",
     "findings",
@@ -218,7 +218,7 @@ _HOMES = {
     "radial_tunnel": "large_scale.tunnels",
     "tunnel_trend": "large_scale.tunnels",
     "linear_barrier": "metrics.line",
-    "descend_at_the_edge": "multiscale.stability",
+    "edge_of_stability": "multiscale.stability",
     "loss_growth": "multiscale.growth",
     "quality": "metrics.quality",
     "stability_threshold": "multiscale.stability",
