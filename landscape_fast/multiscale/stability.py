@@ -70,7 +70,7 @@ def stability_threshold(
     return 2 * (1 + momentum) / (lr * (1 - dampening))
 
 
-def descend_at_the_edge(
+def edge_of_stability(
     model: nn.Module,
     loader: Iterable[Any],
     *,
@@ -124,7 +124,7 @@ def descend_at_the_edge(
 
         >>> model = nn.Linear(1, 1, bias=False)
         >>> data = [(torch.ones(1, 1), torch.zeros(1, 1))]
-        >>> run = descend_at_the_edge(model, data, lr=1.1, steps=5, criterion=nn.MSELoss())
+        >>> run = edge_of_stability(model, data, lr=1.1, steps=5, criterion=nn.MSELoss())
         >>> run.crossing, round(float(run.ratios[-1]), 3), run.rising_share
         (0, 1.1, 1.0)
     """

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from oracles import assert_same_state, classification, cut, mlp, snapshot
 from torch import nn
 
-from landscape_fast import descend_at_the_edge, stability_threshold
+from landscape_fast import edge_of_stability, stability_threshold
 from landscape_fast.multiscale.magnitudes import magnitude_problem
 from landscape_fast.multiscale.scalar import descend, two_cycle
 from landscape_fast.store import Store
@@ -71,7 +71,7 @@ def test_a_run_is_torchs_sgd_on_the_whole_data(rule):
     model = mlp().double()
     x, y = classification(12)
     data = (x.double(), y)
-    run = descend_at_the_edge(model, cut(data, [7, 5]), lr={0: 0.3, 4: 0.05}, steps=6, **rule)
+    run = edge_of_stability(model, cut(data, [7, 5]), lr={0: 0.3, 4: 0.05}, steps=6, **rule)
     plain = copy.deepcopy(model)
     sgd = torch.optim.SGD(plain.parameters(), lr=0.3, **rule)
     losses, places = [], []
@@ -107,7 +107,7 @@ def test_a_network_that_grows_slower_than_quadratic_hovers_at_the_edge():
     lr = 2.2 / problem.scales[0][1]
     cycle = two_cycle(problem.line, lr, farthest=5.0)
     assert cycle.stable
-    run = descend_at_the_edge(
+    run = edge_of_stability(
         problem.model, problem.data, lr=lr, steps=300, every=50, criterion=problem.criterion
     )
     place = float(run.end @ problem.direction)
@@ -123,7 +123,7 @@ def test_a_network_that_grows_slower_than_quadratic_hovers_at_the_edge():
 def test_decay_below_the_threshold_ends_the_hovering():
     problem = sampled_line()
     top = problem.scales[0][1]
-    run = descend_at_the_edge(
+    run = edge_of_stability(
         problem.model,
         problem.data,
         lr={0: 2.2 / top, 200: 1.0 / top},
@@ -140,7 +140,7 @@ def test_decay_below_the_threshold_ends_the_hovering():
 def test_a_quadratic_above_the_threshold_diverges_and_says_so():
     model = nn.Linear(1, 1, bias=False)
     data = [(torch.full((1, 1), 1e3), torch.zeros(1, 1))]
-    run = descend_at_the_edge(model, data, lr=1.0, steps=100, criterion=nn.MSELoss())
+    run = edge_of_stability(model, data, lr=1.0, steps=100, criterion=nn.MSELoss())
     assert run.diverged
     assert len(run.losses) < 100
     assert len(run.rates) == len(run.losses) - 1
@@ -148,7 +148,7 @@ def test_a_quadratic_above_the_threshold_diverges_and_says_so():
 
 
 def test_below_the_threshold_nothing_is_crossed():
-    run = descend_at_the_edge(mlp(), cut(classification(12), [12]), lr=1e-3, steps=4, every=2)
+    run = edge_of_stability(mlp(), cut(classification(12), [12]), lr=1e-3, steps=4, every=2)
     assert run.crossing is None
     assert math.isnan(run.rising_share)
     with pytest.raises(ValueError, match="never reached"):
@@ -161,7 +161,7 @@ def test_below_the_threshold_nothing_is_crossed():
 def test_a_run_leaves_the_model_and_comes_back_from_the_store(tmp_path):
     model, data = mlp().train(), cut(classification(12), [12])
     before = snapshot(model)
-    run = descend_at_the_edge(model, data, lr=0.1, steps=2, every=1)
+    run = edge_of_stability(model, data, lr=0.1, steps=2, every=1)
     assert_same_state(model, before)
     store = Store(tmp_path)
     store.save("key", "run", run)
@@ -180,4 +180,4 @@ def test_a_run_leaves_the_model_and_comes_back_from_the_store(tmp_path):
 )
 def test_a_wrong_argument_is_named(options, said):
     with pytest.raises(ValueError, match=said):
-        descend_at_the_edge(mlp(), cut(classification(4), [4]), **options)
+        edge_of_stability(mlp(), cut(classification(4), [4]), **options)
