@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -27,6 +28,11 @@ def spread_rows(batch: Any) -> Any:
     return map_tensors(lambda leaf: leaf[chosen.to(leaf.device)] if leaf.dim() else leaf, batch)
 
 
+def worst(*errors: float) -> float:
+    """The largest error; nan is worse than any."""
+    return max(errors, key=lambda error: math.inf if math.isnan(error) else error)
+
+
 def form_error(forms: Tensor, dots: Sequence[Tensor], products: Tangents) -> float:
     """Error of quadratic forms against products, relative to what rounding of these allows."""
     exact, scale = torch.zeros_like(forms), torch.zeros_like(forms)
@@ -47,7 +53,7 @@ def relative_error(ours: Sequence[Tensor | None], exact: Sequence[Tensor | None]
         assert like is not None
         zero = torch.zeros_like(like)
         one, other = zero if one is None else one, zero if other is None else other
-        largest = max(largest, float((one - other).abs().max()))
+        largest = worst(largest, float((one - other).abs().max()))
         scale = max(scale, float(other.abs().max()))
     return largest / scale if scale > 0 else largest
 

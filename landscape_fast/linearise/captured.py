@@ -14,6 +14,7 @@ from landscape_fast.linearise.agreement import (
     form_error,
     relative_error,
     spread_rows,
+    worst,
 )
 from landscape_fast.linearise.capture import LossInputs
 from landscape_fast.linearise.cuts import (
@@ -180,6 +181,15 @@ class CapturedEngine:
         on_cpu = all(leaf.device.type == "cpu" for leaf in tensors(batch))
         return self._separable and on_cpu and rows(batch) is not None
 
+    def programs_of(self, batch: Any) -> list[Program]:
+        """Programs of one product and one form over ``batch``."""
+        kinds: tuple[Kind, ...] = ("gradient", "value")
+        return [
+            piece.program
+            for kind in kinds
+            for piece in self._prepared(kind, batch, self._size(kind, batch, 1), None)
+        ]
+
     def refusal(self, batch: Any) -> str | None:
         """Why the captured program of ``batch`` must not be used, or None.
 
@@ -204,7 +214,7 @@ class CapturedEngine:
         with torch.no_grad():
             ours = program.tangents_at(program.primals(values), values, dots)
             forms = quadratic_forms(value_program, values, dots)
-        error = max(relative_error(ours, exact), form_error(forms, dots, exact))
+        error = worst(relative_error(ours, exact), form_error(forms, dots, exact))
         self._separable = self._objective.sums_rows and self._rows_are_separate(few, leaves)
         self._row_elements = max(1, value_program.largest // (rows(few) or 1))
         spread = value_program.total // (VALUES * (rows(few) or 1))

@@ -62,6 +62,7 @@ class Program:
         largest: Elements of the largest value that has a tangent and depends on other inputs than
             the leading ones.
         total: Elements of all such values together, those without memory of their own excepted.
+        agrees: Whether it was held to double backward in the dtype that it is used in.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Program:
             _elements(n) for n in calls if n in pushed and n in data and n.target not in _ALIASES
         )
         served = (operator.getitem, *RULES)
+        self.agrees = False
         self.slow = {str(n.target) for n in calls if n in pushed and n.target not in served}
 
     @property

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from landscape_fast.linearise.agreement import worst
 from landscape_fast.linearise.residency import Prepared
 from landscape_fast.linearise.second_derivative import Tangents
 
@@ -191,10 +192,10 @@ def _restore(sums: Tangents, values: Tangents) -> None:
 
 def _difference(ours: Tangents, theirs: Tangents) -> float:
     """Largest relative difference of two sums."""
-    worst = 0.0
+    largest = 0.0
     for one, other in zip(ours, theirs, strict=True):
         if one is not None and other is not None:
             size = float(other.norm())
             error = float((one - other).norm())
-            worst = max(worst, error / size if size > 0 else error)
-    return worst
+            largest = worst(largest, error / size if size > 0 else error)
+    return largest

@@ -1,11 +1,13 @@
 """Values of a program that stay in memory between products.
 
 What tangents read of the primal pass depends on the parameters and the data alone, so iterations
-share it. It is kept piece by piece while a budget lasts; the rest is computed again.
+share it. It is kept piece by piece while a budget lasts; the rest is computed again. On a CPU the
+first passes of a piece keep nothing: filling fresh memory costs as much as some passes save.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +19,9 @@ from landscape_fast.linearise.batches import free_bytes
 from landscape_fast.linearise.program import Program
 
 SHARE = 4  # of the free memory that values may take by default: one part in so many
+# Passes of a piece before its values are kept. To keep them once costs as much as two (wide
+# convolutions) to seven (narrow ones) later passes save on a CPU.
+PASSES_BEFORE = {"cpu": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,8 @@ class Prepared:
 
     program: Program
     inputs: Sequence[Tensor]
-    primals: Sequence[Any] | None  # None where the budget did not last
+    primals: Sequence[Any] | None  # None before they are asked for and where the budget ended
+    asked: bool = True  # whether the budget was asked for the primal values
     stays: bool = False  # inputs keep their addresses until numbers of the model change
     graphs: dict[Hashable, Callable[[], None]] = field(default_factory=dict)  # recorded passes
     seen: set[Hashable] = field(default_factory=set)  # passes that ran once
@@ -44,6 +50,8 @@ class Residency:
         self._model = model
         self._budget = free_bytes(device) // SHARE if budget is None else budget
         self._pieces: dict[Hashable, Prepared] = {}
+        self._passes: Counter[Hashable] = Counter()
+        self._before = PASSES_BEFORE.get(device.type, 0)
         self._numbers: list[Tensor] = []
         self._rows = 0
         self.nbytes = 0
@@ -61,11 +69,16 @@ class Residency:
     def clear(self) -> None:
         """Forget all pieces."""
         self._pieces.clear()
+        self._passes.clear()
         self.nbytes = 0
 
     def get(self, key: Hashable) -> Prepared | None:
-        """What was kept under ``key``."""
-        return self._pieces.get(key)
+        """The piece under ``key``; None if it is new, or its values are to be kept from now on."""
+        self._passes[key] += 1
+        prepared = self._pieces.get(key)
+        if prepared is None or not self._due(key) or prepared.asked:
+            return prepared
+        return None
 
     def stop(self) -> bool:
         """Give back all memory and keep no more values; False if none were kept."""
@@ -84,15 +97,19 @@ class Residency:
         primals: Sequence[Any] | None = None
         if rows is not None and rows != self._rows:
             self.clear()
-            self._rows = rows
-        if rows is not None and self.nbytes < self._budget:
+            self._rows, self._passes[key] = rows, 1
+        asked = rows is None or self._due(key)
+        if rows is not None and asked and self.nbytes < self._budget:
             primals = program.primals(inputs)
             size = _nbytes(primals, inputs)
             primals = primals if self.nbytes + size <= self._budget else None
             self.nbytes += size if primals is not None else 0
-        prepared = Prepared(program, inputs, primals, stays=self._budget > 0)
+        prepared = Prepared(program, inputs, primals, asked, stays=self._budget > 0)
         self._pieces[key] = prepared
         return prepared
+
+    def _due(self, key: Hashable) -> bool:
+        return self._passes[key] > self._before
 
 
 def same_numbers(now: Sequence[Tensor], before: Sequence[Tensor]) -> bool:

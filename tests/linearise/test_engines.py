@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from networks import LADDER
 from oracles import assert_relative, classification, cut, mlp
 from torch import nn
 
-from landscape_fast.linearise import cuts
+from landscape_fast.linearise import cuts, engines, programs
 from landscape_fast.linearise.operators import HessianOperator
 
 
@@ -70,7 +71,7 @@ def test_a_stop_gradient_is_noticed_and_double_backward_serves(stop):
 def test_capture_demanded_but_refused_is_an_error_with_the_reason():
     with pytest.raises(ValueError, match="engine='captured' was asked for, but: .*in place"):
         HessianOperator(mlp(), [classification(4)], loss_fn=overwriting, engine="captured")
-    with pytest.raises(ValueError, match="engine must be auto, captured or autograd, got 'fast'"):
+    with pytest.raises(ValueError, match="engine must be 'auto', .* or 'autograd', got 'fast'"):
         HessianOperator(mlp(), [classification(4)], engine="fast")
 
 
@@ -187,3 +188,26 @@ def test_a_backward_pass_that_leaves_the_graph_is_refused():
     with pytest.raises(ValueError, match="the backward pass of Square leaves the graph"):
         HessianOperator(mlp(), data, loss_fn=loss_fn)
     assert HessianOperator(mlp(), data, loss_fn=loss_fn, engine="autograd").engine == "autograd"
+
+
+def test_a_program_that_agreed_is_trusted_with_models_of_its_structure(monkeypatch):
+    monkeypatch.setattr(programs, "_shared", OrderedDict())
+    held = []
+    inner = engines.AutogradEngine.multiply
+    monkeypatch.setattr(
+        engines.AutogradEngine,
+        "multiply",
+        lambda self, *more: held.append(1) or inner(self, *more),
+    )
+    counts = []
+    for rows in (12, 12, 13):
+        HessianOperator(mlp(), [classification(rows)], engine="captured")
+        counts.append(len(held))
+    assert counts == [1, 1, 2]
+
+
+def test_a_program_that_failed_is_never_trusted(monkeypatch):
+    monkeypatch.setattr(programs, "_shared", OrderedDict())
+    monkeypatch.setattr(engines, "form_error", lambda *_: float("nan"))
+    for _ in range(2):
+        assert HessianOperator(mlp(), [classification(12)]).engine == "autograd"

@@ -7,7 +7,7 @@ import torch
 from oracles import assert_relative, classification, cut, mlp
 
 from landscape_fast import GGNOperator, HessianOperator
-from landscape_fast.linearise import replay
+from landscape_fast.linearise import replay, residency
 
 
 class Rerun:
@@ -31,6 +31,7 @@ class Rerun:
 def recorder(monkeypatch):
     recorder = Rerun()
     monkeypatch.setattr(replay, "recorder_for", lambda device: recorder)
+    monkeypatch.setitem(residency.PASSES_BEFORE, "cpu", 0)  # as on a device
     return recorder
 
 

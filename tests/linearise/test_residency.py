@@ -6,7 +6,7 @@ import pytest
 import torch
 from oracles import assert_relative, classification, cut, mlp
 
-from landscape_fast.linearise import captured, cuts
+from landscape_fast.linearise import captured, cuts, residency
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.residency import _same_at_once, same_numbers
 
@@ -20,6 +20,39 @@ def operator(**options):
 
 def kept(op):
     return op._engine._residency
+
+
+@pytest.fixture(autouse=True)
+def keep_at_once(request, monkeypatch):
+    if "patient" not in request.fixturenames:
+        monkeypatch.setitem(residency.PASSES_BEFORE, "cpu", 0)
+
+
+@pytest.fixture
+def patient():
+    return residency.PASSES_BEFORE["cpu"]
+
+
+def test_first_passes_on_a_cpu_keep_nothing_and_later_ones_change_no_bit(patient):
+    _, op = operator()
+    v = torch.randn(2, op.shape[0], dtype=torch.float64)
+    found, sizes = [], []
+    for _ in range(patient + 2):
+        found.append(op(v))
+        sizes.append(kept(op).nbytes)
+    assert sizes[:patient] == [0] * patient
+    assert sizes[patient] == sizes[patient + 1] > 0
+    assert all(torch.equal(one, found[0]) for one in found)
+
+
+def test_without_a_budget_no_pass_prepares_a_piece_again(patient):
+    _, op = operator(values_budget=0)
+    v = torch.randn(1, op.shape[0], dtype=torch.float64)
+    for _ in range(patient + 1):
+        op(v)
+    before = dict(kept(op)._pieces)
+    op(v)
+    assert all(kept(op)._pieces[key] is piece for key, piece in before.items())
 
 
 @pytest.mark.parametrize("budget", [0, 3000, 10**9])
