@@ -10,9 +10,10 @@ from torch import nn
 
 from landscape_fast.arguments import require_number, require_seed, require_whole
 from landscape_fast.large_scale.complexes import centroids, faces_of, points_inside
-from landscape_fast.large_scale.descent import Descent, Found, descend_across, spanned
+from landscape_fast.large_scale.descent import descend_across, spanned
 from landscape_fast.large_scale.members import Members, alike, errors_of, losses_of
 from landscape_fast.linearise.objective import Criterion, LossFunction
+from landscape_fast.metrics.curve_fit import require_training
 from landscape_fast.results import Connector
 
 
@@ -93,16 +94,12 @@ def connector(
         >>> found.straight_barrier > 3 * found.barrier
         True
     """
-    require_whole(0, epochs=epochs)
+    require_training(epochs, lr, momentum, weight_decay)
     require_whole(1, batch_size=batch_size, points=points)
-    require_number(above=0, lr=lr)
-    require_number(least=0, below=1, momentum=momentum)
-    require_number(least=0, weight_decay=weight_decay)
     require_seed(seed)
     if target is not None:
         require_number(target=target)
     networks = alike(models)
-    how = Descent(epochs, lr, momentum, weight_decay)
     with Members(networks, loader, criterion, loss_fn, batch_size, seed) as at:
         ends, count = at.points, len(networks)
         frames = {face: spanned(ends[list(face)]) for face in faces_of(count)}
@@ -110,21 +107,19 @@ def connector(
         if target is None:
             target = max(loss for loss, _ in own)
         flat = centroids(count).to(ends) @ ends
-        found: list[Found] = []
-        for start, frame in zip(flat[count:], frames.values(), strict=True):
-            found.append(
-                descend_across(
-                    start,
-                    frame,
-                    at.network,
-                    at.data,
-                    at.objective,
-                    at.rng,
-                    how,
-                    at.measured,
-                    target,
-                )
+        found = [
+            descend_across(
+                start,
+                frame,
+                at,
+                target,
+                epochs=epochs,
+                lr=lr,
+                momentum=momentum,
+                weight_decay=weight_decay,
             )
+            for start, frame in zip(flat[count:], frames.values(), strict=True)
+        ]
         starts = [at.measured(start) for start in flat[count:]]
         weights = points_inside(count, points, at.rng)
         vertices = torch.cat([ends, torch.stack([each.point for each in found])])
@@ -133,7 +128,7 @@ def connector(
         samples = at.samples
     sides = (ends - found[-1].point).double()
     lengths = sides.norm(dim=1)
-    centres = [(each.loss, each.accuracy) for each in found]
+    centres = [each.quality for each in found]
     return Connector(
         faces=tuple(frames),
         centres=vertices[count:].cpu(),

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from landscape_fast.linearise.objective import Objective
-from landscape_fast.metrics.curve_fit import rate_factor
-from landscape_fast.metrics.minibatches import Minibatches
-from landscape_fast.metrics.placed import PlacedNetwork
-
-Measure = Callable[[Tensor], tuple[float, float]]  # loss and accuracy at a point (n,)
-
-
-@dataclass(frozen=True, slots=True)
-class Descent:
-    """How a point is moved: SGD with momentum, by the schedule of :func:`rate_factor`."""
-
-    epochs: int
-    lr: float
-    momentum: float
-    weight_decay: float
+from landscape_fast.large_scale.members import Members
+from landscape_fast.metrics.curve_fit import Force, descend, penalised_gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +18,7 @@ class Found:
     """Where a descent ended."""
 
     point: Tensor  # (n,)
-    loss: float
-    accuracy: float
+    quality: tuple[float, float]  # loss and accuracy there
     steps: int
     reached: bool  # the loss fell to the target
 
@@ -55,41 +40,40 @@ def spanned(points: Tensor) -> Tensor:
 def descend_across(
     start: Tensor,
     frame: Tensor,
-    network: PlacedNetwork,
-    data: Minibatches,
-    objective: Objective,
-    rng: np.random.Generator,
-    how: Descent,
-    measure: Measure,
+    at: Members,
     target: float,
+    *,
+    epochs: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
 ) -> Found:
     """Lower the loss from ``start`` (n,) by steps orthogonal to ``frame`` (n, m).
 
-    The network is in training mode at each step. The loss is measured after every epoch, and the
-    descent ends when it is at most ``target``, or is not finite.
+    The loss is measured after every epoch, and the descent ends when it is at most ``target``.
     """
-    point, velocity, steps = start.clone(), torch.zeros_like(start), 0
-    loss, accuracy = measure(point)
-    for epoch in range(how.epochs):
-        if loss <= target or not torch.isfinite(point).all():
-            break
-        rate = how.lr * rate_factor((epoch + 1) / how.epochs)
-        network.model.train()
-        for batch in data.shuffled(rng):
-            network.place(point)
-            gradient = batch_gradient(network, objective, batch)
-            gradient.add_(point, alpha=how.weight_decay)
-            gradient.sub_(frame @ (frame.T @ gradient))
-            velocity.mul_(how.momentum).add_(gradient)
-            point.sub_(velocity, alpha=rate)
-            steps += 1
-        loss, accuracy = measure(point)
-    return Found(point, loss, accuracy, steps, loss <= target)
+    point, latest = start.clone()[None], at.measured(start)
 
+    def across(batch: Any) -> Iterator[Force]:
+        gradient = penalised_gradient(point[0], at.network, batch, at.objective, weight_decay)
+        yield 0, 1.0, gradient - frame @ (frame.T @ gradient)
 
-def batch_gradient(network: PlacedNetwork, objective: Objective, batch: object) -> Tensor:
-    """Gradient (n,) of the mean loss of ``batch`` where the network is."""
-    with torch.enable_grad():
-        value, count = objective(network.model, batch)
-        # A batch without valid targets has no terms, and then no gradient.
-        return network.gradient(value / (objective.normaliser(count) or 1.0))
+    def enough() -> bool:
+        nonlocal latest
+        latest = at.measured(point[0])
+        return latest[0] <= target
+
+    if latest[0] <= target:
+        epochs = 0
+    steps = descend(
+        point,
+        across,
+        at.network,
+        at.data,
+        at.rng,
+        epochs=epochs,
+        lr=lr,
+        momentum=momentum,
+        enough=enough,
+    )
+    return Found(point[0], latest, steps, latest[0] <= target)

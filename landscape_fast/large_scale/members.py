@@ -95,7 +95,7 @@ class Members:
         with ExitStack() as stack:
             stack.enter_context(untouched(*self._models))
             stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.enable_grad())
             self.points = as_points(self._models)
             self.rng = start_from_seed(self._seed, self.points.device)
             batches = Batches(self._loader, device=self.points.device)

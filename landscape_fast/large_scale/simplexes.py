@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from landscape_fast.arguments import require_number, require_seed, require_whole
-from landscape_fast.large_scale.descent import Descent, batch_gradient
 from landscape_fast.large_scale.members import Members, alike, errors_of, losses_of
 from landscape_fast.large_scale.volumes import SummedVolume, log_volume
 from landscape_fast.linearise.objective import Criterion, LossFunction
-from landscape_fast.metrics.curve_fit import rate_factor
+from landscape_fast.metrics.curve_fit import (
+    Force,
+    descend,
+    penalised_gradient,
+    require_training,
+)
 from landscape_fast.results import LowLossSimplex
 
 #: Added to the volume inside its logarithm, as in the authors' code.
@@ -95,21 +99,27 @@ def low_loss_simplex(
         >>> found.barrier < 0.01 < float(found.log_volumes[-1].exp())
         True
     """
-    require_whole(0, epochs=epochs)
+    require_training(epochs, lr, momentum, weight_decay)
     require_whole(1, vertices=vertices, batch_size=batch_size, points=points)
-    require_number(above=0, lr=lr)
-    require_number(least=0, below=1, momentum=momentum)
-    require_number(least=0, weight_decay=weight_decay, volume_weight=volume_weight)
+    require_number(least=0, volume_weight=volume_weight)
     require_seed(seed)
     networks = alike(models, least=1)
-    how = Descent(epochs, lr, momentum, weight_decay)
     with Members(networks, loader, criterion, loss_fn, batch_size, seed) as at:
         ends, shared = at.points, at.points[:0]
         own = [at.measured(end) for end in ends]
         volumes, steps = [], 0
         for index in range(vertices):
             joins = index == 0 and len(ends) > 1
-            vertex, made = _trained(at, ends, shared, how, 0.0 if joins else volume_weight)
+            vertex, made = _trained(
+                at,
+                ends,
+                shared,
+                0.0 if joins else volume_weight,
+                epochs=epochs,
+                lr=lr,
+                momentum=momentum,
+                weight_decay=weight_decay,
+            )
             shared, steps = torch.cat([shared, vertex[None]]), steps + made
             volumes.append(_summed_log_volume(ends, shared))
         corners = [at.measured(vertex) for vertex in shared]
@@ -137,33 +147,36 @@ def low_loss_simplex(
 
 
 def _trained(
-    at: Members, ends: Tensor, shared: Tensor, how: Descent, volume_weight: float
+    at: Members,
+    ends: Tensor,
+    shared: Tensor,
+    volume_weight: float,
+    *,
+    epochs: int,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
 ) -> tuple[Tensor, int]:
     """The next vertex (n,), and the steps that it took."""
-    vertex = torch.cat([ends, shared]).mean(0)
+    vertex = torch.cat([ends, shared]).mean(0, keepdim=True)
     if volume_weight:  # at the mean of a simplex its volume has no slope
-        noise = torch.from_numpy(at.rng.standard_normal(len(vertex))).to(vertex)
+        noise = torch.from_numpy(at.rng.standard_normal(vertex.shape)).to(vertex)
         size = float(ends.norm(dim=1).mean()) or 1.0
-        vertex = vertex + noise * (START * size / float(noise.norm()))
+        vertex += noise * (START * size / float(noise.norm()))
     volume = SummedVolume([torch.cat([end[None], shared]) for end in ends])
-    velocity, steps = torch.zeros_like(vertex), 0
-    at.network.model.train()
-    for epoch in range(how.epochs):
-        rate = how.lr * rate_factor((epoch + 1) / how.epochs)
-        for batch in at.data.shuffled(at.rng):
-            chosen, weight = _draw(at, len(ends), len(shared) + 2)
-            point = _mixed(weight, ends[chosen], torch.cat([shared, vertex[None]]))
-            at.network.place(point)
-            gradient = batch_gradient(at.network, at.objective, batch)
-            gradient.add_(point, alpha=how.weight_decay).mul_(float(weight[-1]))
-            if volume_weight:
-                gradient.sub_(volume.log_slope(vertex, VOLUME_OFFSET), alpha=volume_weight)
-            velocity.mul_(how.momentum).add_(gradient)
-            vertex = vertex.sub(velocity, alpha=rate)
-            steps += 1
-        if not torch.isfinite(vertex).all():
-            break
-    return vertex, steps
+
+    def inside(batch: Any) -> Iterator[Force]:
+        chosen, weight = _draw(at, len(ends), len(shared) + 2)
+        point = _mixed(weight, ends[chosen], torch.cat([shared, vertex]))
+        slope = penalised_gradient(point, at.network, batch, at.objective, weight_decay)
+        yield 0, float(weight[-1]), slope
+        if volume_weight:
+            yield 0, -volume_weight, volume.log_slope(vertex[0], VOLUME_OFFSET)
+
+    steps = descend(
+        vertex, inside, at.network, at.data, at.rng, epochs=epochs, lr=lr, momentum=momentum
+    )
+    return vertex[0], steps
 
 
 def _draw(at: Members, models: int, corners: int) -> tuple[int, Tensor]:

@@ -113,16 +113,18 @@ def descend(
     epochs: int,
     lr: float,
     momentum: float,
+    enough: Callable[[], bool] | None = None,
 ) -> int:
     """Move ``bends`` (d, n) in place by SGD against the ``forces`` of every mini-batch.
 
     Returns:
-        The steps made. Training ends early once a bend is not finite.
+        The steps made. Training ends early once a bend is not finite, or when ``enough``, asked
+        after every epoch, says so.
     """
     velocities = torch.zeros_like(bends)
     steps = 0
-    network.model.train()
     for epoch in range(epochs):
+        network.model.train()
         rate = lr * rate_factor((epoch + 1) / epochs)
         for batch in data.shuffled(rng):
             velocities.mul_(momentum)
@@ -130,7 +132,7 @@ def descend(
                 velocities[bend].add_(gradient, alpha=weight)
             bends.sub_(velocities, alpha=rate)
             steps += 1
-        if not torch.isfinite(bends).all():
+        if (enough is not None and enough()) or not torch.isfinite(bends).all():
             break
     return steps
 

@@ -33,7 +33,7 @@ def test_random_points_lie_in_one_simplex_of_the_subdivision_each():
 
 
 def test_random_points_of_the_flat_simplex_are_uniform():
-    # Six triangles of one area: coordinates are uniform on the triangle, of mean 1/3, variance 1/18.
+    # Six triangles of one area: uniform on the whole, with coordinates of mean 1/3, variance 1/18.
     flat = points_inside(3, 4000, np.random.default_rng(1)) @ centroids(3)
     assert (flat.mean(0) - 1 / 3).abs().max() < 4 * (1 / 18 / 4000) ** 0.5
     assert flat.var(0).tolist() == pytest.approx([1 / 18] * 3, rel=0.1)

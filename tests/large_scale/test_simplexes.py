@@ -41,9 +41,14 @@ def test_volume_grows_along_directions_that_the_loss_does_not_see():
     valley = rows(torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
     less, more = (
         low_loss_simplex(
-            [at(0.0, 10.0, 0.0, 0.0)], valley, criterion=SQUARES, volume_weight=w, epochs=60, lr=0.05
+            [at(0.0, 10.0, 0.0, 0.0)],
+            valley,
+            criterion=SQUARES,
+            volume_weight=weight,
+            epochs=60,
+            lr=0.05,
         )
-        for w in (1e-3, 1e-1)
+        for weight in (1e-3, 1e-1)
     )
     assert less.log_volumes[-1] < more.log_volumes[-1]
     moved = more.vertices - torch.tensor([0.0, 10.0, 0.0, 0.0])

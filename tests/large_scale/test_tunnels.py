@@ -37,9 +37,7 @@ ONE_ROW = [(torch.zeros(1),)]
 @pytest.mark.parametrize("radius", [1.0, 3.0])
 def test_a_round_bowl_has_the_width_of_its_chord_on_a_sphere(radius):
     model, data = bowl(radius)
-    found = radial_tunnel(
-        model, data, criterion=SQUARES, threshold=0.5, directions=5, steps=301
-    )
+    found = radial_tunnel(model, data, criterion=SQUARES, threshold=0.5, directions=5, steps=301)
     wanted = math.acos(1 - 0.5 / (2 * radius**2))  # |P(phi) - P|^2 = 2 R^2 (1 - cos phi)
     assert found.widths.tolist() == pytest.approx([wanted] * 5, abs=1e-4)
     assert found.stderr < 1e-6
@@ -151,9 +149,7 @@ def test_widths_are_gathered_by_setting():
         0.5: [bowl(1.0)[0], bowl(1.0)[0]],
         0.1: [bowl(1.05)[0]],
     }
-    trend = tunnel_trend(
-        groups, data, criterion=SQUARES, threshold=0.5, directions=2, steps=101
-    )
+    trend = tunnel_trend(groups, data, criterion=SQUARES, threshold=0.5, directions=2, steps=101)
     assert trend.settings.tolist() == [0.5, 0.5, 0.1]
     assert [setting for setting, _, _ in trend.means] == [0.1, 0.5]
     assert trend.means[1][1] == pytest.approx(math.acos(0.75), abs=1e-3)

@@ -35,7 +35,9 @@ def test_the_loss_is_the_distance_from_the_nearest_of_all_wedges():
 
 def test_order_and_signs_do_not_matter():
     point, wedges = gaussian(9), Wedges(9, 4)
-    turned = point[torch.randperm(9, generator=torch.Generator().manual_seed(1))] * gaussian(9).sign()
+    turned = (
+        point[torch.randperm(9, generator=torch.Generator().manual_seed(1))] * gaussian(9).sign()
+    )
     assert wedges.loss(turned) == pytest.approx(float(wedges.loss(point)), rel=1e-14)
 
 
@@ -52,7 +54,9 @@ def test_the_loss_falls_in_a_straight_line_from_a_start_to_its_optimum():
     wedges, start = Wedges(12, 5), gaussian(12)
     end = wedges.nearest(start)
     t = torch.linspace(0, 1, 7, dtype=torch.float64)[:, None]
-    assert torch.allclose(wedges.loss(torch.lerp(start, end, t)), wedges.loss(start) * (1 - t[:, 0]))
+    assert torch.allclose(
+        wedges.loss(torch.lerp(start, end, t)), wedges.loss(start) * (1 - t[:, 0])
+    )
     assert float((start - end).norm()) == pytest.approx(float(wedges.loss(start)))
 
 
@@ -103,7 +107,9 @@ def test_a_cut_lies_as_far_from_one_wedge_as_predicted():
     for seed in range(300):
         short = cut_directions(30, 7, seed)[:, : wedges.short].T
         start = gaussian(wedges.short, seed=1000 + seed)
-        squares.append(float((start - short @ torch.linalg.lstsq(short, start).solution).square().sum()))
+        squares.append(
+            float((start - short @ torch.linalg.lstsq(short, start).solution).square().sum())
+        )
     found = torch.tensor(squares)
     error = float(found.std()) / math.sqrt(len(found))
     assert abs(float(found.mean()) - wedges.cut_distance(7) ** 2) < 4 * error
