@@ -30,8 +30,15 @@ def at(angle: float) -> nn.Module:
 
 
 def band(**options):
-    chosen = {"loss_fn": ring, "weight_decay": 0.0, "lr": 0.05, "momentum": 0.0, **options}
-    return autoneb(at(0.0), at(ANGLE), NOTHING, epochs=100, **chosen)
+    chosen = {
+        "loss_fn": ring,
+        "weight_decay": 0.0,
+        "lr": 0.05,
+        "momentum": 0.0,
+        "epochs": 100,
+        **options,
+    }
+    return autoneb(at(0.0), at(ANGLE), NOTHING, **chosen)
 
 
 def test_pivots_come_to_lie_on_the_circle_at_equal_angles():
@@ -42,6 +49,24 @@ def test_pivots_come_to_lie_on_the_circle_at_equal_angles():
     assert found.losses[::2].max() < 1e-10
     assert float(found.losses[1]) == pytest.approx(math.sin(ANGLE / 8) ** 4, rel=1e-5)
     assert found.steps == 100
+
+
+def test_in_the_end_no_pivot_feels_a_force_across_the_chain_but_along_it_all_of_it():
+    slope = torch.tensor([0.3, 0.0], dtype=torch.float64)
+
+    def slanting(model, batch):
+        return ring(model, batch) + (model.weight[0] * slope).sum()
+
+    found = band(cycles=1, pivots=3, loss_fn=slanting, epochs=400)
+    ends = [at(angle).weight.data[0] for angle in (0.0, ANGLE)]
+    chain = PolyChain(torch.stack([ends[0], *found.bend, ends[1]]))
+    for j, pivot in enumerate(found.bend, 1):
+        force = 4 * (pivot.square().sum() - 1) * pivot + slope
+        along = float(chain.tangent(j) @ force)
+        assert float((force - along * chain.tangent(j)).norm()) < 1e-3
+        assert abs(along) > 0.1
+    sides = chain.points.diff(dim=0).norm(dim=1)
+    assert torch.allclose(sides, sides.mean().expand(4), rtol=1e-3)
 
 
 def test_the_straight_line_is_measured_without_cycles():
