@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from landscape_fast.linearise.batches import free_bytes
 from landscape_fast.linearise.program import Program
+from landscape_fast.linearise.structure import map_tensors
 
+ALIGNED = 64  # bytes: where a value may begin in the memory of a piece
 SHARE = 4  # of the free memory that values may take by default: one part in so many
-# Passes of a piece before its values are kept. To keep them once costs as much as two (wide
-# convolutions) to seven (narrow ones) later passes save on a CPU.
+# Passes of a piece before its values are kept. To keep them once costs as much as two to four later
+# passes save on a CPU.
 PASSES_BEFORE = {"cpu": 4}
 
 
@@ -103,7 +105,9 @@ class Residency:
             primals = program.primals(inputs)
             size = _nbytes(primals, inputs)
             primals = primals if self.nbytes + size <= self._budget else None
-            self.nbytes += size if primals is not None else 0
+            if primals is not None:
+                primals = together(primals, inputs)
+                self.nbytes += size
         prepared = Prepared(program, inputs, primals, asked, stays=self._budget > 0)
         self._pieces[key] = prepared
         return prepared
@@ -150,6 +154,40 @@ def _nbytes(values: Iterable[Any], inputs: Sequence[Tensor]) -> int:
             known.add(storage.data_ptr())
             total += storage.nbytes()
     return total
+
+
+def together(values: Sequence[Any], inputs: Sequence[Tensor]) -> list[Any]:
+    """The same values in one piece of memory, but for what lies in that of ``inputs``.
+
+    Scattered over the heap they would keep it from being reused: what every product allocates would
+    then be given back and filled with pages anew.
+    """
+    places: dict[int, int] = {tensor.untyped_storage().data_ptr(): -1 for tensor in inputs}
+    storages: list[torch.UntypedStorage] = []
+    total = 0
+    for value in _flat(values):
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in places:
+            places[storage.data_ptr()] = total
+            storages.append(storage)
+            total += -(-storage.nbytes() // ALIGNED) * ALIGNED
+    if total == 0:
+        return list(values)
+    memory = torch.empty(total, dtype=torch.uint8, device=storages[0].device)
+    for storage in storages:
+        place = places[storage.data_ptr()]
+        source = torch.empty(0, dtype=torch.uint8, device=memory.device).set_(storage)
+        memory[place : place + storage.nbytes()] = source
+
+    def moved(value: Tensor) -> Tensor:
+        place = places[value.untyped_storage().data_ptr()]
+        if place < 0:
+            return value
+        offset = place // value.itemsize + value.storage_offset()
+        like = torch.empty(0, dtype=value.dtype, device=value.device)
+        return like.set_(memory.untyped_storage(), offset, value.shape, value.stride())
+
+    return [map_tensors(moved, value) for value in values]
 
 
 def _flat(values: Iterable[Any]) -> Iterable[Tensor]:

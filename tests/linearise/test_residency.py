@@ -8,7 +8,7 @@ from oracles import assert_relative, classification, cut, mlp
 
 from landscape_fast.linearise import captured, cuts, residency
 from landscape_fast.linearise.operators import HessianOperator
-from landscape_fast.linearise.residency import _same_at_once, same_numbers
+from landscape_fast.linearise.residency import _same_at_once, same_numbers, together
 
 
 def operator(**options):
@@ -194,3 +194,36 @@ def test_another_shape_dtype_or_count_is_no_equal_number():
     assert not same_numbers(one, [torch.ones(1, 2)])
     assert not same_numbers(one, [torch.ones(2).double()])
     assert not same_numbers(one, [])
+
+
+def test_values_lie_together_with_their_shapes_strides_and_aliases():
+    base = torch.arange(24.0).reshape(4, 6)
+    given = torch.ones(3)
+    values = [
+        base.T,
+        base[1:, ::2],
+        (torch.tensor([True, False]), None, 7),
+        torch.full((), 2.0).expand(5, 5),
+        given[1:],
+        torch.zeros(0),
+        torch.tensor([1 + 2j]),
+    ]
+    moved = together(values, [given])
+    for one, other in zip(values, moved, strict=True):
+        if isinstance(one, torch.Tensor):
+            assert torch.equal(one, other)
+            assert (one.stride(), one.dtype) == (other.stride(), other.dtype)
+    assert torch.equal(moved[2][0], values[2][0])
+    assert moved[2][1:] == (None, 7)
+    assert moved[4].data_ptr() == given[1:].data_ptr()
+    storages = [moved[i].untyped_storage().data_ptr() for i in (0, 1, 3, 6)]
+    assert len(set(storages)) == 1
+    assert moved[0][2, 1] == moved[1][0, 1]
+    moved[0][2, 1] = -1.0
+    assert moved[1][0, 1] == -1.0
+    assert base[1, 2] != -1.0
+
+
+def test_values_of_inputs_alone_stay_where_they_are():
+    given = torch.ones(3)
+    assert together([given, None], [given])[0] is given
