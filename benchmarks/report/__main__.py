@@ -34,6 +34,7 @@ TABLES = {
     "bench_eigs.py": answers.table,
     "bench_trace.py": answers.table,
     "bench_density.py": answers.table,
+    "bench_track.py": answers.table,
     "bench_curves.py": answers.table,
     "bench_surface.py": answers.table,
     "bench_memory.py": answers.table,
