@@ -120,7 +120,6 @@ def connector(
             )
             for start, frame in zip(flat[count:], frames.values(), strict=True)
         ]
-        starts = [at.measured(start) for start in flat[count:]]
         weights = points_inside(count, points, at.rng)
         vertices = torch.cat([ends, torch.stack([each.point for each in found])])
         inside = [at.measured(row.to(ends) @ vertices) for row in weights]
@@ -128,7 +127,7 @@ def connector(
         samples = at.samples
     sides = (ends - found[-1].point).double()
     lengths = sides.norm(dim=1)
-    centres = [each.quality for each in found]
+    starts, centres = [each.before for each in found], [each.quality for each in found]
     return Connector(
         faces=tuple(frames),
         centres=vertices[count:].cpu(),

@@ -19,6 +19,7 @@ class Found:
 
     point: Tensor  # (n,)
     quality: tuple[float, float]  # loss and accuracy there
+    before: tuple[float, float]  # the same at the start
     steps: int
     reached: bool  # the loss fell to the target
 
@@ -52,7 +53,8 @@ def descend_across(
 
     The loss is measured after every epoch, and the descent ends when it is at most ``target``.
     """
-    point, latest = start.clone()[None], at.measured(start)
+    point, before = start.clone()[None], at.measured(start)
+    latest = before
 
     def across(batch: Any) -> Iterator[Force]:
         gradient = penalised_gradient(point[0], at.network, batch, at.objective, weight_decay)
@@ -76,4 +78,4 @@ def descend_across(
         momentum=momentum,
         enough=enough,
     )
-    return Found(point[0], latest, steps, latest[0] <= target)
+    return Found(point[0], latest, before, steps, latest[0] <= target)

@@ -106,6 +106,10 @@ def low_loss_simplex(
     networks = alike(models, least=1)
     with Members(networks, loader, criterion, loss_fn, batch_size, seed) as at:
         ends, shared = at.points, at.points[:0]
+        if vertices > ends.shape[1]:
+            raise ValueError(
+                f"vertices must be at most the {ends.shape[1]} parameters, got {vertices}"
+            )
         own = [at.measured(end) for end in ends]
         volumes, steps = [], 0
         for index in range(vertices):

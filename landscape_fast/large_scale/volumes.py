@@ -50,7 +50,9 @@ class SummedVolume:
         self._bases = []
         for base in bases:
             frame = torch.linalg.qr((base[1:] - base[0]).double().T).Q.to(base.dtype)
-            by_height = math.exp(log_volume(base)) / len(base)
+            # Not by math.exp, which raises where a descent diverged.
+            volume = torch.tensor(log_volume(base), dtype=torch.float64).exp()
+            by_height = float(volume) / len(base)
             self._bases.append((base[0], frame, by_height))
 
     def log_slope(self, vertex: Tensor, offset: float) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.tri import Triangulation
+from matplotlib.tri import TriAnalyzer, Triangulation
 from numpy.typing import NDArray
 
 from landscape_fast.plots.canvas import blank_figure, own_style
@@ -22,6 +22,7 @@ Number = NDArray[np.float64]
 _FLAT, _JOINED, _MARK = "#D55E00", "#0072B2", "#cc3311"
 _CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]])
 _DECADES = 4  # of the loss that colours span, from the top
+_SLIVER = 0.03  # inner by outer radius of a triangle that is not drawn
 
 
 def connector_figure(found: Connector) -> Figure:
@@ -115,7 +116,8 @@ def _triangle(axes: Axes, places: Number, values: Number, norm: LogNorm) -> None
     axes.set_axis_off()
     kept = np.isfinite(values)
     if kept.sum() >= 3:
+        mesh = Triangulation(*places[kept].T)
+        # Slivers along the edges join far points and would be coloured by nothing near.
+        mesh.set_mask(TriAnalyzer(mesh).get_flat_tri_mask(_SLIVER))
         shown = np.clip(values[kept], norm.vmin, norm.vmax)
-        axes.tripcolor(
-            Triangulation(*places[kept].T), shown, norm=norm, cmap="viridis", shading="gouraud"
-        )
+        axes.tripcolor(mesh, shown, norm=norm, cmap="viridis", shading="gouraud")

@@ -74,7 +74,7 @@ def test_losses_and_volumes_are_those_of_the_points_they_are_said_to_be_of():
 
 def test_a_descent_that_diverges_ends_in_nan():
     found = low_loss_simplex(
-        [at(1.0, 0.0), at(0.0, 1.0)], rows(torch.eye(2)), criterion=SQUARES, lr=1e30, vertices=1
+        [at(1.0, 0.0), at(0.0, 1.0)], rows(torch.eye(2)), criterion=SQUARES, lr=1e30, vertices=2
     )
     assert math.isnan(found.barrier)
     assert found.log_volumes.isnan().all()
@@ -99,5 +99,7 @@ def test_what_does_not_fit_is_named():
         low_loss_simplex([mlp()], data, volume_weight=-1.0)
     with pytest.raises(ValueError, match="vertices must be a whole number"):
         low_loss_simplex([mlp()], data, vertices=0)
+    with pytest.raises(ValueError, match="vertices must be at most the 2 parameters, got 3"):
+        low_loss_simplex([at(1.0, 2.0)], rows(torch.eye(2)), criterion=SQUARES, vertices=3)
     with pytest.raises(ValueError, match="models must hold at least 1"):
         low_loss_simplex([], data)
