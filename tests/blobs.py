@@ -35,6 +35,11 @@ def broken(width: int, *, classes: int) -> nn.Module:
     return network(width, classes=classes)
 
 
+def dropped(width: int, *, classes: int) -> nn.Module:
+    """Like :func:`network`, with random numbers in every step."""
+    return nn.Sequential(*network(width, classes=classes), nn.Dropout(0.1))
+
+
 def study(**changes: object) -> dict[str, object]:
     """Content of a study file of 2 x 2 cells with two seeds each."""
     return {

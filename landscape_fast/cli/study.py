@@ -58,7 +58,7 @@ def run(
             out.print(_size(plan, shard))
             as_run = config.read_bytes() if size is None else study_text(study).encode()
             write_atomically(output / "study.yaml", as_run)
-            progress.append(Progress(plan.totals, plan.done, show))
+            progress.append(Progress(plan.stages, plan.done, show))
             for stage in progress[0].stages.values():
                 show(stage)
             return progress[0]
@@ -90,7 +90,7 @@ def folder_of(study: Study, output: Path | None) -> Path:
 
 def _size(plan: Plan, shard: Shard | None) -> str:
     cells = len({subject.cell for subject in plan.subjects})
-    left = len(plan.tasks)
+    left = sum(task.stage in plan.totals for task in plan.tasks)
     total = sum(plan.totals.values())
     part = "" if shard is None else f", shard {shard}"
     line = f"{plan.study.name}{part}: {cells} cells, {len(plan.subjects)} models, {total} results, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -31,6 +31,7 @@ def _number(value: object) -> object:
 
 Number = Annotated[int | float, BeforeValidator(_number)]
 
+_TOGETHER = "together"  # how a study trains, beside the fields of its recipes
 _DECIDED_ELSEWHERE = ("model", "model_options", "data", "data_options", "loss", "seed")
 
 
@@ -90,7 +91,8 @@ class Study(Section):
     """A whole study file.
 
     ``training`` holds fields of :class:`~landscape_fast.training.recipe.Recipe`; the knobs of the
-    grid are such fields too. With ``checkpoints`` nothing is trained: it is a pattern such as
+    grid are such fields too. Beside them ``together`` says whether seeds share a task. With
+    ``checkpoints`` nothing is trained: it is a pattern such as
     ``runs/w{width}_b{batch_size}_s{seed}.pt`` over the values of the grid, or a list of
     ``{path: ..., width: ..., batch_size: ..., seed: ...}``.
 
@@ -122,14 +124,23 @@ class Study(Section):
         knobs = dict(zip(self.grid.knobs, (load, temperature), strict=True))
         if self.checkpoints is not None:  # there, a knob may be a mere label
             knobs = {name: value for name, value in knobs.items() if name in Recipe.model_fields}
-        return Recipe.model_validate({**fields, **self.training, **knobs, "seed": seed})
+        fields |= {key: value for key, value in self.training.items() if key != _TOGETHER}
+        return Recipe.model_validate({**fields, **knobs, "seed": seed})
+
+    @property
+    def together(self) -> bool | Literal["auto"]:
+        """Whether seeds of a cell are trained in one task; ``auto``: where that is known to pay."""
+        return cast("bool | Literal['auto']", self.training.get(_TOGETHER, False))
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
         knobs = self.grid.knobs
         if knobs[0] == knobs[1]:
             raise ValueError(f"grid: load and temperature are the same knob {knobs[0]!r}")
+        self._check_together()
         for key in self.training:
+            if key == _TOGETHER:
+                continue
             if key not in Recipe.model_fields:
                 raise ValueError(
                     f"training: unknown key {key!r}{nearest(key, Recipe.model_fields)}"
@@ -157,6 +168,13 @@ class Study(Section):
                     f"grid.{axis}.knob must be a field of the training recipe, got {knob!r}"
                     f"{nearest(knob, valid)}"
                 )
+
+    def _check_together(self) -> None:
+        how = self.training.get(_TOGETHER, False)
+        if not isinstance(how, bool) and how != "auto":
+            raise ValueError(f'training.together must be true, false or "auto", got {how!r}')
+        if how is True and self.training.get("channels_last"):
+            raise ValueError("training.together is true, which channels_last excludes")
 
     def _check_values(self) -> None:
         grid = self.grid

@@ -22,6 +22,7 @@ class Task:
     stage: str
     work: object = field(compare=False)  # argument of the function that performs it; picklable
     needs: tuple[str, ...] = ()  # ids; those of tasks that are not to be run count as done
+    after: tuple[str, ...] = ()  # ids that must have ended, well or not
     cost: float = 1.0  # relative duration within its stage; longer ones start first
     kind: Hashable = None  # tasks of one kind need equally much memory of a GPU
     share: float | None = None  # of a GPU, where an earlier run measured it
@@ -78,7 +79,8 @@ class Schedule:
             for position, task in enumerate(tasks)
         }
         self._waits = {
-            task.id: {need for need in task.needs if need in self._tasks} for task in tasks
+            task.id: {id for id in (*task.needs, *task.after) if id in self._tasks}
+            for task in tasks
         }
         self._dependents: dict[str, list[str]] = {}
         for task in tasks:
@@ -114,7 +116,7 @@ class Schedule:
         for id in self._dependents.get(task.id, []):
             if id not in self._open:
                 continue
-            if not usable:
+            if not usable and task.id in self._tasks[id].needs:
                 skipped += [self._tasks[id], *self.finish(self._tasks[id], usable=False)]
                 continue
             self._waits[id].discard(task.id)

@@ -13,11 +13,12 @@ from landscape_fast.store.failures import Failure
 from landscape_fast.sweep.config import Study
 from landscape_fast.sweep.cost import Timing
 from landscape_fast.sweep.graph import Outcome, Task
+from landscape_fast.sweep.groups import with_groups
 from landscape_fast.sweep.memory import Memory
 from landscape_fast.sweep.options import Measure
 from landscape_fast.sweep.questions import questions
 from landscape_fast.sweep.subjects import Subject, file_sha256, subjects_of
-from landscape_fast.sweep.tasks import TRAIN, Work
+from landscape_fast.sweep.tasks import TOGETHER, TRAIN, Work
 from landscape_fast.sweep.weights import with_weights
 
 STAGES = ("train", "measure", "compare")
@@ -33,7 +34,13 @@ class Plan:
     tasks: tuple[Task, ...]  # still to run
     barred: tuple[Outcome, ...]  # not run: it failed in an earlier run, or what it needs did
     timed: tuple[Timing, ...]  # finished work and how long it took
-    totals: dict[str, int]  # tasks of each stage, finished ones included
+    totals: dict[str, int]  # results of each stage, finished ones included
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """Tasks of each stage: its results and, before them, what only trains seeds together."""
+        groups = sum(task.stage == TOGETHER for task in self.tasks)
+        return {**({TOGETHER: groups} if groups else {}), **self.totals}
 
     @property
     def done(self) -> dict[str, int]:
@@ -82,7 +89,7 @@ def plan(
         study=study,
         subjects=subjects,
         works=works,
-        tasks=sorting.tasks_with_shares(),
+        tasks=with_groups(study, sorting.tasks_with_shares(), set(sorting.failures)),
         barred=tuple(sorting.barred),
         timed=tuple(sorting.timed),
         totals={stage: totals[stage] for stage in STAGES if totals[stage]},

@@ -82,7 +82,9 @@ def run_study(
         if todo.tasks:
             rehearse(todo.subjects[0])
             if todo.timed:
-                predicted = forecast(todo.timed, todo.tasks)
+                # The time of seeds that are trained together is that of their results.
+                results = [task for task in todo.tasks if task.stage in todo.totals]
+                predicted = forecast(todo.timed, results)
         performed = partial(perform, device=device)
         outcomes = execute(todo.tasks, performed, _Recorder(store, observe(todo)))
     return Run(

@@ -1,4 +1,4 @@
-"""What a worker does: train one model, or measure one model or pair, and store the result.
+"""What a worker does: train models, or measure one model or pair, and store the result.
 
 Each piece of work is a pure function of its recipe and options, which also make its address in the
 store; so an option that changes recomputes what depends on it and nothing else.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,10 +29,12 @@ from landscape_fast.sweep.weights import fetch_weights, send_weights
 from landscape_fast.training.checkpoint import load_checkpoint
 from landscape_fast.training.data import Dataset
 from landscape_fast.training.datasets import load_data
-from landscape_fast.training.fit import fit
+from landscape_fast.training.fit import Fit, fit
 from landscape_fast.training.losses import build_loss
+from landscape_fast.training.together import fit_together
 
 TRAIN = "train"
+TOGETHER = "together"  # trains several seeds, and stores what TRAIN of each would
 
 # Fields of a recipe on which the memory of a task depends, and those of a training beside them.
 _SHAPE = (
@@ -46,8 +49,8 @@ _SCHEMA = 1  # raise it when the same options come to mean another result
 class Work:
     """One result to compute, and where it goes."""
 
-    metric: str  # TRAIN, or a measurement's name
-    subjects: tuple[Subject, ...]  # one model, or the two of a pair
+    metric: str  # TRAIN, TOGETHER, or a measurement's name
+    subjects: tuple[Subject, ...]  # one model, the two of a pair, or all of a cell
     options: Mapping[str, Any]
     store: Path | str  # root of the store
 
@@ -67,7 +70,7 @@ class Work:
     def kind(self) -> Hashable:
         """What decides how much memory it takes: networks, data and options, but no seed."""
         recipe = self.subjects[0].recipe
-        fields = _SHAPE + (_STEP if self.metric == TRAIN else ())
+        fields = _SHAPE + (_STEP if self.metric in (TRAIN, TOGETHER) else ())
         options = {name: value for name, value in self.options.items() if "seed" not in name}
         of_recipe = (str(getattr(recipe, field)) for field in fields)
         return self.metric, len(self.subjects), str(options), *of_recipe
@@ -96,25 +99,41 @@ def perform(work: Work, *, device: str = "cpu") -> Memory | None:
         ValueError: A checkpoint does not fit the model, or the data do not fit the measurement.
         OSError: A file cannot be read or written.
     """
+    if work.metric == TRAIN and (trained := _trained_with_others(work)) is not None:
+        _refuse_divergence(trained)
+        return None
     start, peak = seconds(), metered(device)
     with _one_thread():
-        result = (_train if work.metric == TRAIN else _measure)(work, device)
-    memory = peak()
-    Store(work.store).save(
-        work.key,
-        work.name,
-        result,
-        seconds=seconds() - start,
-        memory=None if memory is None else asdict(memory),
-        recipe={
-            "metric": work.metric,
-            "options": dict(work.options),
-            "models": [subject.recipe.model_dump(mode="json") for subject in work.subjects],
-        },
-    )
-    if isinstance(result, Training) and result.diverged:
-        raise UnusableError(f"training diverged in epoch {len(result.losses)}")
+        if work.metric == TOGETHER:
+            results = _train_together(work, device)
+        else:
+            results = [(work, (_train if work.metric == TRAIN else _measure)(work, device))]
+    memory, took = peak(), seconds() - start
+    for each, result in results:
+        _save(each, result, took / len(results), memory, performed=work)
+    if work.metric == TRAIN:
+        _refuse_divergence(results[0][1])
     return memory
+
+
+def _save(work: Work, result: Any, took: float, memory: Memory | None, *, performed: Work) -> None:
+    """Store a result; of one from a group say so, and leave out the memory, which was for all."""
+    recipe: dict[str, Any] = {
+        "metric": work.metric,
+        "options": dict(work.options),
+        "models": [subject.recipe.model_dump(mode="json") for subject in work.subjects],
+    }
+    if performed is not work:
+        recipe["together"] = [subject.seed for subject in performed.subjects]
+        memory = None
+    found = None if memory is None else asdict(memory)
+    store = Store(work.store)
+    store.save(work.key, work.name, result, seconds=took, memory=found, recipe=recipe)
+
+
+def _refuse_divergence(result: Training) -> None:
+    if result.diverged:
+        raise UnusableError(f"training diverged in epoch {len(result.losses)}")
 
 
 def rehearse(subject: Subject) -> None:
@@ -129,17 +148,62 @@ def rehearse(subject: Subject) -> None:
 def _train(work: Work, device: str) -> Training:
     """Train a model into its checkpoint, or continue where that stopped."""
     (subject,) = work.subjects
-    try:
+    with _named(subject.checkpoint):
         fitted = fit(
             subject.recipe,
             dataset=clean_data(subject),
             device=device,
             checkpoint=subject.checkpoint,
         )
-    except OSError as error:  # a full disk does not say what was being written
+    return _training(work, fitted)
+
+
+def _train_together(work: Work, device: str) -> list[tuple[Work, Training]]:
+    """Train models into their checkpoints, a step of all in one call, or continue likewise.
+
+    Networks for which this is not possible are left to their own trainings.
+    """
+    try:
+        with _named(work.subjects[0].checkpoint.parent):
+            fits = fit_together(
+                [subject.recipe for subject in work.subjects],
+                dataset=clean_data(work.subjects[0]),
+                device=device,
+                checkpoints=[subject.checkpoint for subject in work.subjects],
+            )
+    except ValueError as error:
+        warnings.warn(f"trained one by one: {error}", stacklevel=2)
+        return []
+    alone = [replace(work, metric=TRAIN, subjects=(subject,)) for subject in work.subjects]
+    return [(each, _training(each, fitted)) for each, fitted in zip(alone, fits, strict=True)]
+
+
+def _trained_with_others(work: Work) -> Training | None:
+    """Result of a training that is stored with its checkpoint, as a group does just before."""
+    store, (subject,) = Store(work.store), work.subjects
+    found = store.load(*work.address)
+    if found is None:
+        return None
+    with suppress(FileNotFoundError):
+        fetch_weights(store, subject)
+    there = subject.checkpoint.is_file()
+    return found if there and file_sha256(subject.checkpoint) == found.sha256 else None
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say what was being written when a disk was full, which the error itself does not."""
+    try:
+        yield
+    except OSError as error:
         if error.errno is not None and error.filename is None:
-            error.filename = str(subject.checkpoint)
+            error.filename = str(path)
         raise
+
+
+def _training(work: Work, fitted: Fit) -> Training:
+    """What is stored of a training, whose weights go with it."""
+    (subject,) = work.subjects
     send_weights(Store(work.store), subject)
     return Training(
         losses=torch.tensor(fitted.train_loss, dtype=torch.float64),

@@ -63,6 +63,19 @@ def test_an_unusable_task_skips_exactly_what_rests_on_it(tasks, chosen):
     assert schedule.unfinished == 0
 
 
+def test_what_only_comes_after_a_task_waits_for_its_end_and_not_for_its_success():
+    first = task("first", stage="early")
+    follower = Task("follower", "late", None, after=("first", "gone"))
+    for usable in (True, False):
+        schedule = Schedule([follower, first])
+        assert schedule.next() is first
+        assert schedule.next() is None
+        assert schedule.finish(first, usable=usable) == []
+        assert schedule.next() is follower
+    with pytest.raises(ValueError, match="circle"):
+        Schedule([Task("a", "s", None, after=("b",)), Task("b", "s", None, needs=("a",))])
+
+
 def test_stages_come_in_order_and_long_tasks_first():
     tasks = [task("a", cost=1), task("x", stage="two"), task("b", cost=3), task("c", cost=2)]
     assert drained(Schedule(tasks)) == ["b", "c", "a", "x"]
