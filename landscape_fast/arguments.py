@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -16,23 +17,27 @@ SEEDS = 2**64  # of the counter-based generator, and of torch's
 LONGEST = 60  # characters of a value that a message shows
 
 
-def require_whole(least: int, /, *, most: float = math.inf, **named: object) -> None:
-    """Refuse what is no whole number from ``least`` to ``most``.
+def require_whole(least: float, /, *, most: float = math.inf, **named: object) -> None:
+    """Refuse what is no whole number from ``least`` to ``most``, which may be infinite.
 
     Example:
         >>> require_whole(1, steps=3, draws=0)
         Traceback (most recent call last):
         ValueError: draws must be a whole number of at least 1, got 0
     """
-    bound = "" if most == math.inf else f" and at most {most}"
+    words = [
+        *([f"at least {least}"] if least > -math.inf else []),
+        *([f"at most {most}"] if most < math.inf else []),
+    ]
+    bounds = f" of {' and '.join(words)}" if words else ""
     for name, value in named.items():
-        problem = f"{name} must be a whole number of at least {least}{bound}, got {_said(value)}"
+        problem = f"{name} must be a whole number{bounds}, got {_said(value)}"
         _number(value, problem)
         if not isinstance(value, Integral) or not least <= int(value) <= most:
             raise ValueError(problem)
 
 
-def require_whole_or_none(least: int, /, **named: object) -> None:
+def require_whole_or_none(least: int, /, **named: Any) -> None:
     """The same of arguments that None leaves open."""
     require_whole(least, **{name: value for name, value in named.items() if value is not None})
 

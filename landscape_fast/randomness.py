@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral
 
 import numpy as np
 import torch
+
+from landscape_fast.arguments import require_seed
 
 
 @contextmanager
@@ -34,10 +35,10 @@ def start_from_seed(seed: int, device: torch.device) -> np.random.Generator:
     measurement's own draws, so neither depends on how much the other uses.
 
     Raises:
-        ValueError: ``seed`` is no whole number of at least 0.
+        ValueError: ``seed`` is out of range.
+        TypeError: It is no number.
     """
-    if not isinstance(seed, Integral) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+    require_seed(seed)
     # torch.manual_seed would also reseed every other device of the caller.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_choice, require_whole
 from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.linearise.objective import Criterion
 from landscape_fast.linearise.operators import HessianOperator
@@ -86,8 +87,8 @@ def compute_hessian_eigenthings(
         >>> values.round(4), vectors.shape
         (array([4., 1.]), (2, 2))
     """
-    if mode not in OPTIONS:
-        raise ValueError(f"mode must be power_iter or lanczos, got {mode!r}")
+    require_choice(tuple(OPTIONS), mode=mode)
+    require_whole(1, num_eigenthings=num_eigenthings)
     unknown = sorted(set(kwargs) - set(OPTIONS[mode]))
     if unknown:
         raise TypeError(f"mode={mode!r} takes no {unknown[0]}; it takes {', '.join(OPTIONS[mode])}")
@@ -98,11 +99,9 @@ def compute_hessian_eigenthings(
         )
     options = {**OPTIONS[mode], **kwargs}
     which = options.get("which", "LM")
-    if which not in WHICH:
-        raise ValueError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
+    require_choice(tuple(WHICH), which=which)
     op = HessianOperator(model, dataloader, criterion=loss)
-    if not 1 <= num_eigenthings <= op.shape[0]:
-        raise ValueError(f"num_eigenthings must be between 1 and {op.shape[0]}")
+    require_whole(1, most=op.shape[0], num_eigenthings=num_eigenthings)
     rows = options.get("num_lanczos_vectors")
     steps = options.get("power_iter_steps") or options["max_steps"]
     per_step = num_eigenthings if mode == "power_iter" else rows or 2 * num_eigenthings + 1

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_number, require_whole
 from landscape_fast.krylov.density import lanczos_quadrature
 from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.linearise.batches import Batches
@@ -122,9 +123,8 @@ class hessian:  # noqa: N801 - PyHessian's name
         Raises:
             ValueError: An argument is out of range.
         """
-        n = self._operator.shape[0]
-        if not 1 <= top_n <= n:
-            raise ValueError(f"top_n must be between 1 and the number of parameters {n}")
+        require_whole(1, maxIter=maxIter)
+        require_whole(1, most=self._operator.shape[0], top_n=top_n)
         self.evidence = extreme_eigenpairs(
             self._operator,
             top_n,
@@ -151,6 +151,8 @@ class hessian:  # noqa: N801 - PyHessian's name
         Raises:
             ValueError: An argument is out of range.
         """
+        require_whole(1, maxIter=maxIter)
+        require_number(least=0, tol=tol)
         self.evidence = trace(
             self.model,
             self._loader,
@@ -179,6 +181,7 @@ class hessian:  # noqa: N801 - PyHessian's name
         Raises:
             ValueError: An argument is out of range.
         """
+        require_whole(1, iter=iter, n_v=n_v)
         self.evidence = lanczos_quadrature(self._operator, starts=n_v, steps=iter, seed=self._seed)
         return self.evidence.nodes.tolist(), self.evidence.weights.tolist()
 

@@ -35,10 +35,6 @@ def as_operator(operator: Any) -> SymmetricOperator:
         >>> op(torch.ones(1, 2, dtype=torch.float64))
         tensor([[1., 2.]], dtype=torch.float64)
     """
-    if isinstance(operator, Tensor):
-        return DenseOperator(operator.detach())
-    if isinstance(operator, np.ndarray):
-        return DenseOperator(torch.from_numpy(operator))
     shape, dtype = getattr(operator, "shape", None), getattr(operator, "dtype", None)
     if shape is None or dtype is None:
         raise TypeError(
@@ -47,6 +43,10 @@ def as_operator(operator: Any) -> SymmetricOperator:
         )
     if len(shape) != 2 or shape[0] != shape[1]:
         raise ValueError(f"operator must be square, got shape {tuple(shape)}")
+    if isinstance(operator, Tensor):
+        return DenseOperator(operator.detach())
+    if isinstance(operator, np.ndarray):
+        return DenseOperator(torch.from_numpy(operator))
     if isinstance(dtype, torch.dtype):
         ours = hasattr(operator, "samples") and hasattr(operator, "device") and callable(operator)
         return operator if ours else Columns(operator)

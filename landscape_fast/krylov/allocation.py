@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape_fast.arguments import require_number, require_whole
+
 PILOT_DRAWS = 16  # a standard error from fewer draws is too unsure to stop on
 
 
@@ -83,7 +85,7 @@ def sum_until(
     *,
     rtol: float,
     atol: float,
-    max_products: float,
+    max_products: int,
 ) -> Drawn:
     """Draw until the standard error of ``known`` plus all parts is small enough.
 
@@ -177,13 +179,12 @@ def _neyman(parts: Sequence[Part], draws: Sequence[Tensor], allowed: float) -> l
     return [s / c * scale / allowed**2 for s, c in zip(deviations, roots, strict=True)]
 
 
-def require_bounds(rtol: float, atol: float, max_products: float) -> None:
+def require_bounds(rtol: float, atol: float, max_products: int, *, fewest: int = 2) -> None:
     """Check what ends a run of draws.
 
     Raises:
         ValueError: An argument is out of range.
+        TypeError: It is no number.
     """
-    if not rtol >= 0 or not atol >= 0:
-        raise ValueError(f"rtol and atol must not be negative, got {rtol} and {atol}")
-    if max_products < 2:
-        raise ValueError(f"max_products must be at least 2, got {max_products}")
+    require_number(least=0, rtol=rtol, atol=atol)
+    require_whole(fewest, max_products=max_products)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from landscape_fast import _native
+from landscape_fast.arguments import require_seed, require_whole, require_whole_or_none
 from landscape_fast.krylov.adapter import as_operator
 from landscape_fast.krylov.basis import NEGLIGIBLE
 from landscape_fast.krylov.lanczos import Tridiagonal, tridiagonalise
@@ -56,10 +57,7 @@ def lanczos_quadrature(
         >>> density.nodes, density.weights
         (tensor([[1., 1., 1.]], dtype=torch.float64), tensor([[1., 0., 0.]], dtype=torch.float64))
     """
-    if starts < 1 or steps < 1:
-        raise ValueError(f"starts and steps must be at least 1, got {starts} and {steps}")
-    if block is not None and block < 1:
-        raise ValueError(f"block must be at least 1, got {block}")
+    require_quadrature(starts, steps, seed, block)
     op = as_operator(op)
     n = op.shape[0]
     steps = min(steps, n)
@@ -88,3 +86,15 @@ def lanczos_quadrature(
         residuals=residuals,
         rounding=NEGLIGIBLE * torch.finfo(op.dtype).eps * lanczos.scale,
     )
+
+
+def require_quadrature(starts: int, steps: int, seed: int, block: int | None) -> None:
+    """Check what :func:`lanczos_quadrature` takes besides the operator.
+
+    Raises:
+        ValueError: An argument is out of range.
+        TypeError: It is no number.
+    """
+    require_whole(1, starts=starts, steps=steps)
+    require_whole_or_none(1, block=block)
+    require_seed(seed)

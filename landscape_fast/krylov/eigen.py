@@ -9,6 +9,13 @@ import torch
 from torch import Tensor
 
 from landscape_fast import _native
+from landscape_fast.arguments import (
+    require_choice,
+    require_number,
+    require_seed,
+    require_whole,
+    require_whole_or_none,
+)
 from landscape_fast.krylov.adapter import as_operator
 from landscape_fast.krylov.basis import combine, row_norms
 from landscape_fast.krylov.completeness import Question, examine
@@ -91,10 +98,15 @@ def extreme_eigenpairs(
         >>> found.values.round(decimals=6), found.complete
         (tensor([-5.,  3.,  3.], dtype=torch.float64), True)
     """
+    require_search(k, which, tol, risk, seed, max_products, basis_memory, block)
     op = as_operator(op)
     n = op.shape[0]
-    _check(n, k, which, tol, risk, block, max_products, basis_size, basis_memory)
+    if k > n:
+        raise ValueError(f"k must be at most the number of parameters {n}, got {k}")
     least = k + 2 * block + 8
+    require_whole_or_none(min(k + 2 * block, n), basis_size=basis_size)
+    eps = torch.finfo(op.dtype).eps if eps is None else eps
+    require_number(least=0, eps=eps)
     if basis_size is None:
         itemsize = torch.finfo(op.dtype).bits // 8
         basis_size = min(max(basis_memory // (n * itemsize), least), max(MOST_ROWS, 2 * least))
@@ -102,7 +114,7 @@ def extreme_eigenpairs(
     if start is not None:
         space.append(start)
     space.append_random(max(1, min(block, n - space.frontier)))
-    rounding = ROUNDINGS * (torch.finfo(op.dtype).eps if eps is None else eps)
+    rounding = ROUNDINGS * eps
     ends = [-1, 1] if risk < 1 else []
     tol = max(tol, rounding)
     return _Search(space, k, which, tol, rounding, risk, max_products, ends).run(op)
@@ -264,32 +276,25 @@ def _certified(op: SymmetricOperator, vectors: Tensor, which: str) -> tuple[Tens
     return theta, vectors, row_norms(image).cpu()
 
 
-def _check(
-    n: int,
+def require_search(
     k: int,
     which: str,
     tol: float,
     risk: float,
-    block: int,
+    seed: int,
     max_products: int,
-    basis_size: int | None,
-    basis_memory: int,
+    basis_memory: int = 1,
+    block: int = 1,
 ) -> None:
-    if not isinstance(k, int):
-        raise TypeError(f"k must be a whole number, got {k!r}")
-    if not 1 <= k <= n:
-        raise ValueError(f"k must be between 1 and the number of parameters {n}, got {k}")
-    if which not in WHICH:
-        raise ValueError(f"which must be one of {', '.join(WHICH)}, got {which!r}")
-    if not tol > 0:
-        raise ValueError(f"tol must be positive, got {tol}")
-    if not 0 < risk <= 1:
-        raise ValueError(f"risk must be positive and at most 1, got {risk}")
-    if block < 1:
-        raise ValueError(f"block must be at least 1, got {block}")
-    if max_products < 2 * k + block:
-        raise ValueError(f"max_products must be at least 2 k + block, got {max_products}")
-    if basis_size is not None and basis_size < k + 2 * block and basis_size < n:
-        raise ValueError(f"basis_size must be at least k + 2 block, got {basis_size}")
-    if not basis_memory > 0:
-        raise ValueError(f"basis_memory must be positive, got {basis_memory}")
+    """Check what :func:`extreme_eigenpairs` takes, but for what depends on the operator.
+
+    Raises:
+        ValueError: An argument is out of range.
+        TypeError: It is of the wrong kind.
+    """
+    require_whole(1, k=k, block=block, basis_memory=basis_memory)
+    require_whole(2 * k + block, max_products=max_products)
+    require_choice(WHICH, which=which)
+    require_number(above=0, tol=tol)
+    require_number(above=0, most=1, risk=risk)
+    require_seed(seed)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape_fast import _native
+from landscape_fast.arguments import require_seed, require_whole
 from landscape_fast.krylov.adapter import as_operator
 from landscape_fast.krylov.allocation import require_bounds
 from landscape_fast.krylov.operator import SymmetricOperator
@@ -73,11 +74,9 @@ def hutchpp(
         >>> round(found.value, 9), found.stderr, found.products
         (2.0, 0.0, 18)
     """
-    require_bounds(rtol, atol, max_products)
-    if block < 1:
-        raise ValueError(f"block must be at least 1, got {block}")
-    if max_products < 6:
-        raise ValueError(f"max_products must be at least 6 for hutchpp, got {max_products}")
+    require_bounds(rtol, atol, max_products, fewest=6)
+    require_whole(1, block=block)
+    require_seed(seed)
     op = as_operator(op)
     n = op.shape[0]
     sketch = Sketch(op, seed=seed, block=block)

@@ -90,9 +90,16 @@ class SearchSpace:
         self._images = _padded(self._images, 0, added)
         return added
 
-    def append(self, block: Tensor) -> int:
-        """Add rows that span what ``block`` (p, n) adds to the space; returns how many."""
-        block = block.clone()
+    def append(self, start: Tensor) -> int:
+        """Add rows that span what ``start`` (p, n) adds to the space; returns how many.
+
+        Raises:
+            ValueError: It is no such tensor.
+        """
+        if not isinstance(start, Tensor) or start.dim() != 2 or start.shape[1] != self._op.shape[0]:
+            shape = tuple(start.shape) if isinstance(start, Tensor) else type(start).__name__
+            raise ValueError(f"start must be a tensor (p, {self._op.shape[0]}), got {shape}")
+        block = start.to(self._op.device, self._op.dtype, copy=True)
         self.basis.project_out(block)
         added = self.basis.extend(block, float(row_norms(block).max())).shape[1]
         self._images = _padded(self._images, 0, added)

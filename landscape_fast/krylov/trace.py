@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from landscape_fast import _native
+from landscape_fast.arguments import require_seed, require_whole
 from landscape_fast.krylov.adapter import as_operator
-from landscape_fast.krylov.allocation import Estimated, Part, sum_until
+from landscape_fast.krylov.allocation import Estimated, Part, require_bounds, sum_until
 from landscape_fast.results import Trace
 
 
@@ -55,9 +56,10 @@ def hutchinson(
         >>> hutchinson(op, seed=0).value
         7.0
     """
+    require_bounds(rtol, atol, max_products)
+    require_whole(1, block=block)
+    require_seed(seed)
     op = as_operator(op)
-    if block < 1:
-        raise ValueError(f"block must be at least 1, got {block}")
 
     def draw(first: int, count: int) -> Tensor:
         signs = torch.empty(count, op.shape[0], dtype=op.dtype, device=op.device)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape_fast import _native
+from landscape_fast.arguments import require_seed, require_whole
 from landscape_fast.krylov.adapter import as_operator
 from landscape_fast.krylov.allocation import require_bounds
 from landscape_fast.krylov.hutchpp import exact_result, trace_result
@@ -65,11 +66,9 @@ def xtrace(
         >>> abs(found.value - 2) < 4e-3, found.products
         (True, 32)
     """
-    require_bounds(rtol, atol, max_products)
-    if block < 1:
-        raise ValueError(f"block must be at least 1, got {block}")
-    if max_products < 4:
-        raise ValueError(f"max_products must be at least 4 for xtrace, got {max_products}")
+    require_bounds(rtol, atol, max_products, fewest=4)
+    require_whole(1, block=block)
+    require_seed(seed)
     op = as_operator(op)
     n = op.shape[0]
     sketch = Sketch(op, seed=seed, block=block)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from landscape_fast.arguments import require_number
 from landscape_fast.results.interval import half_width
 from landscape_fast.results.outliers import Outliers, find_outliers
 
@@ -201,6 +202,7 @@ class SpectralDensity:
     def _damped(self, name: str, damping: float | None) -> Tensor:
         if damping is None:
             raise ValueError(f"{name!r} needs damping=")
+        require_number(damping=damping)
         lowest = float(self.nodes.min())
         if not damping > max(0.0, -lowest):
             raise ValueError(

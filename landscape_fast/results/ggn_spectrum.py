@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from landscape_fast.arguments import require_number
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GGNSpectrum:
@@ -45,6 +47,7 @@ class GGNSpectrum:
         return value, value + self.omitted_trace / damping
 
     def _require(self, damping: float) -> None:
+        require_number(damping=damping)
         lowest = min(0.0, float(self.values.min())) if len(self.values) else 0.0
         if not damping > -lowest:
             raise ValueError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from landscape_fast.arguments import require_number
+
 
 def half_width(stderr: float, level: float, freedom: float) -> float:
     """Half the width of Student's interval of the given ``level``.
@@ -23,8 +25,7 @@ def half_width(stderr: float, level: float, freedom: float) -> float:
         >>> round(half_width(1.0, 0.95, math.inf), 3), round(half_width(1.0, 0.95, 3), 3)
         (1.96, 3.182)
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
+    require_number(above=0, below=1, level=level)
     if stderr == 0.0:
         return 0.0
     from scipy.stats import norm, t  # half a second that a result without draws does not need

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape_fast.arguments import require_seed, require_whole
 from landscape_fast.study.table import Columns, column, columns_of, numbers, with_columns
 from landscape_fast.study.taxonomy import (
     CONNECTIVITY_THRESHOLD,
@@ -133,8 +134,8 @@ def phase_probabilities(
         >>> phase_probabilities(runs, pairs).probabilities[0]
         array([1., 0., 0., 0., 0., 0.])
     """
-    if replicates < 1:
-        raise ValueError(f"replicates must be at least 1, got {replicates}")
+    require_whole(1, replicates=replicates)
+    require_seed(seed)
     a, b = columns_of(runs), columns_of(pairs)
     knobs = {name: column(a, name, argument="runs") for name in (load, temperature)}
     rows, pair_rows = _by_cell(a, (load, temperature)), _by_cell(b, (load, temperature))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from landscape_fast.arguments import require_number, require_seed, require_whole
 from landscape_fast.study.evidence import Evidence, Finding
 from landscape_fast.study.knob_claims import (
     clean_labels_connect,
@@ -81,13 +82,14 @@ def findings(
         >>> {finding.verdict for finding in findings(cells)}
         {'cannot tell'}
     """
+    require_number(above=0, below=1, level=level)
+    require_whole(1, replicates=replicates)
+    require_seed(seed)
+    if settings is not None and not isinstance(settings, Mapping):
+        raise TypeError(f"settings must be a mapping, got {type(settings).__name__}")
     columns = columns_of(table)
     for name, argument in ((load, "load"), (temperature, "temperature"), ("phase", "table")):
         column(columns, name, argument=argument)
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
-    if replicates < 1:
-        raise ValueError(f"replicates must be at least 1, got {replicates}")
     given = {"label_noise": 0.0, **(settings or {})}
     evidence = Evidence(columns, load, temperature, given, level, replicates, seed)
     return [question(evidence) for question in QUESTIONS]

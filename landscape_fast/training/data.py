@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape_fast.arguments import require_choice, require_whole
 from landscape_fast.training.pixel_noise import PixelScale, noisy
 
 IGNORED = -100  # target of a position without one; torch's cross-entropy leaves it out
@@ -127,10 +128,8 @@ class Dataset:
         Raises:
             ValueError: ``part`` is neither, or ``size`` is below 1.
         """
-        if part not in ("train", "test"):
-            raise ValueError(f"part must be 'train' or 'test', got {part!r}")
-        if size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
+        require_choice(("train", "test"), part=part)
+        require_whole(1, size=size)
         train = part == "train"
         inputs = self.train_inputs if train else self.test_inputs
         targets = self.train_targets if train else self.test_targets

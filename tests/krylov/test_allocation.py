@@ -27,7 +27,7 @@ def test_draws_go_where_the_spread_is_large_and_the_price_is_low():
         Part(gaussian(50.0, 2.0, 2), price=1.0),
         Part(gaussian(50.0, 8.0, 3), price=16.0),
     ]
-    drawn = sum_until(parts, 100.0, rtol=0.003, atol=0.0, max_products=1e6)
+    drawn = sum_until(parts, 100.0, rtol=0.003, atol=0.0, max_products=10**6)
     draws = drawn.draws
     assert drawn.converged
     found = Estimated(draws)
@@ -59,7 +59,7 @@ def test_degrees_of_freedom_are_satterthwaites():
 
 
 def test_columns_keep_their_own_errors():
-    drawn = sum_until([Part(gaussian(3.0, 1.0, 4), 1.0)], rtol=0.02, atol=0, max_products=1e5)
+    drawn = sum_until([Part(gaussian(3.0, 1.0, 4), 1.0)], rtol=0.02, atol=0, max_products=10**5)
     found = Estimated(drawn.draws)
     assert float(found.means.sum()) == pytest.approx(found.value)
     assert (found.variances > 0).all()

@@ -134,9 +134,9 @@ def test_how_often_the_interval_holds_the_trace(method, name, least):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"block": 0}, "block must be at least 1, got 0"),
-        ({"max_products": 3}, "max_products must be at least"),
-        ({"rtol": -1}, "must not be negative"),
+        ({"block": 0}, "block must be a whole number of at least 1, got 0"),
+        ({"max_products": 3}, "max_products must be a whole number of at least"),
+        ({"rtol": -1}, "rtol must be at least 0"),
     ],
 )
 @pytest.mark.parametrize("method", BOTH)

@@ -84,17 +84,17 @@ def test_the_interval_is_students():
     )
     half = 3.182446 * float(draws.std()) / 2
     assert result.interval() == pytest.approx((3.0 - half, 3.0 + half), rel=1e-6)
-    with pytest.raises(ValueError, match="level must lie between 0 and 1"):
+    with pytest.raises(ValueError, match="level must be positive and below 1"):
         result.interval(1.0)
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"rtol": -1.0}, "rtol and atol must not be negative"),
-        ({"rtol": math.nan}, "rtol and atol must not be negative"),
-        ({"block": 0}, "block must be at least 1"),
-        ({"max_products": 1}, "max_products must be at least 2"),
+        ({"rtol": -1.0}, "rtol must be at least 0 and finite, got -1.0"),
+        ({"rtol": math.nan}, "rtol must be at least 0"),
+        ({"block": 0}, "block must be a whole number of at least 1"),
+        ({"max_products": 1}, "max_products must be a whole number of at least 2"),
     ],
 )
 def test_an_argument_out_of_range_is_named(arguments, text):

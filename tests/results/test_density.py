@@ -64,7 +64,7 @@ def test_a_function_of_eigenvalues_is_summed_over_all_of_them(density):
         (lambda d: d.count(above=2, below=1), "above must be less than below, got 2 and 1"),
         (lambda d: d.mass_at_zero(-1), "tolerance must not be negative, got -1"),
         (lambda d: d.outliers(-1), "gap must not be negative"),
-        (lambda d: d.functional("trace").interval(1.0), "level must lie between 0 and 1"),
+        (lambda d: d.functional("trace").interval(1.0), "level must be positive and below 1"),
     ],
 )
 def test_what_makes_no_sense_is_named(density, act, text):

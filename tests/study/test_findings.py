@@ -284,7 +284,7 @@ def test_a_wider_level_gives_a_wider_interval():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"level": 1.0}, "level must lie between 0 and 1, got 1.0"),
+        ({"level": 1.0}, "level must be positive and below 1, got 1.0"),
         ({"replicates": 0}, "replicates must be at least 1, got 0"),
         ({"load": "wdth"}, "load: .*'wdth'.*'width'"),
     ],

@@ -86,7 +86,7 @@ def test_batches_hold_every_sample_once_in_order(samples, size):
 def test_batches_refuse_an_unknown_part_and_an_empty_size():
     with pytest.raises(ValueError, match="part must be 'train' or 'test', got 'valid'"):
         counting(4).batches("valid", 2)
-    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="size must be a whole number of at least 1, got 0"):
         counting(4).batches("train", 0)
 
 

@@ -6,7 +6,7 @@ import math
 
 from torch import nn
 
-from landscape_fast.training.arguments import check_positive
+from landscape_fast.arguments import require_whole
 
 _VGG11 = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # channels by width, between max pools
 
@@ -32,7 +32,7 @@ def small_cnn(width: int = 8, *, classes: int = 10, channels: int = 1) -> nn.Mod
         >>> small_cnn(width=4)(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 10])
     """
-    check_positive(width=width, classes=classes, channels=channels)
+    require_whole(1, width=width, classes=classes, channels=channels)
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1, bias=False),
         nn.BatchNorm2d(width),
@@ -115,7 +115,7 @@ def mlp(
         [(4, 4), (4,), (4, 4), (4,), (3, 4), (3,)]
     """
     inputs = math.prod(input_shape)
-    check_positive(width=width, classes=classes, input_shape=inputs, depth=depth)
+    require_whole(1, width=width, classes=classes, input_shape=inputs, depth=depth)
     layers: list[nn.Module] = [nn.Flatten()]
     for _ in range(depth):
         layers += [nn.Linear(inputs, width), nn.ReLU()]
@@ -124,7 +124,7 @@ def mlp(
 
 
 def _vgg11(width: int, classes: int, channels: int, *, normalised: bool) -> nn.Module:
-    check_positive(width=width, classes=classes, channels=channels)
+    require_whole(1, width=width, classes=classes, channels=channels)
     layers: list[nn.Module] = []
     inputs = channels
     for stage in _VGG11:

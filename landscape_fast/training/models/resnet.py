@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from landscape_fast.training.arguments import check_positive
+from landscape_fast.arguments import require_whole
 
 
 class _BasicBlock(nn.Module):
@@ -63,7 +63,7 @@ class _ResNet(nn.Module):
         channels: int,
     ) -> None:
         super().__init__()
-        check_positive(width=width, classes=classes, channels=channels)
+        require_whole(1, width=width, classes=classes, channels=channels)
         self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         k, out = width, block.expansion

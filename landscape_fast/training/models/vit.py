@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from landscape_fast.training.arguments import check_positive
+from landscape_fast.arguments import require_whole
 
 
 class _Attention(nn.Module):
@@ -104,7 +104,7 @@ def vit(
         >>> vit(width=8, input_shape=(1, 8, 8), depth=1)(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 10])
     """
-    check_positive(width=width, classes=classes, patch=patch, depth=depth, heads=heads)
+    require_whole(1, width=width, classes=classes, patch=patch, depth=depth, heads=heads)
     if width % heads:
         raise ValueError(f"heads must divide width, got heads {heads} and width {width}")
     if len(input_shape) != 3 or any(side % patch for side in input_shape[1:]):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from landscape_fast.arguments import require_whole
 from landscape_fast.training.readers.images import Images
 from landscape_fast.training.readers.torchvision import datasets
 
@@ -32,8 +33,7 @@ def read_folders(
         FileNotFoundError: A part is missing, or a class of it is empty.
         ValueError: The parts have different classes, or ``size`` is below 1.
     """
-    if size < 1:
-        raise ValueError(f"size must be at least 1, got {size}")
+    require_whole(1, size=size)
     image_folder = datasets("data 'image_folder'").ImageFolder
     folder = Path(root).expanduser()
     for part in (train, test):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landscape_fast.training.arguments import check_positive
+from landscape_fast.arguments import require_whole
 from landscape_fast.training.sequences.subwords import PADDING
 
 
@@ -68,7 +68,8 @@ def transformer(
         >>> model(torch.ones(3, 2, 5, dtype=torch.long)).shape
         torch.Size([3, 20, 5])
     """
-    check_positive(
+    require_whole(
+        1,
         width=width,
         classes=classes,
         encoder_layers=encoder_layers,

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from landscape_fast.arguments import require_whole, require_whole_or_none
 from landscape_fast.training.data import IGNORED, Dataset
 from landscape_fast.training.sequences.pairs import Pair, read_iwslt16, read_multi30k
 from landscape_fast.training.sequences.subwords import END, PADDING, START, Subwords
@@ -114,10 +115,8 @@ def translation(
         >>> data.train_inputs.shape, data.train_targets.shape, data.classes
         (torch.Size([2, 2, 12]), torch.Size([2, 12]), 259)
     """
-    if pairs is not None and pairs < 1:
-        raise ValueError(f"pairs must be at least 1, got {pairs}")
-    if length < 2:
-        raise ValueError(f"length must be at least 2, a token and the end, got {length}")
+    require_whole_or_none(1, pairs=pairs)
+    require_whole(2, length=length)  # a token and the end
     subwords = Subwords((side for pair in train[:pairs] for side in pair), size=vocabulary)
     kept = list(islice(_fitting(train, subwords, length), pairs))
     if not kept or len(kept) < (pairs or 0):

@@ -68,5 +68,5 @@ def test_without_torchvision_the_error_says_how_to_install_it(
 
 
 def test_a_size_of_nothing_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="size must be a whole number of at least 1, got 0"):
         read_folders(tmp_path, size=0)

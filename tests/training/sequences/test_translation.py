@@ -43,8 +43,8 @@ def test_the_first_pairs_that_fit_are_kept_in_order_and_none_is_cut():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"pairs": 0}, "pairs must be at least 1, got 0"),
-        ({"length": 1}, "length must be at least 2"),
+        ({"pairs": 0}, "pairs must be a whole number of at least 1, got 0"),
+        ({"length": 1}, "length must be a whole number of at least 2"),
         ({"pairs": 4}, "pairs is 4, but only 3 of 4 training pairs have at most 6 tokens"),
         ({"length": 3, "pairs": None}, "only 0 of 4"),
     ],
