@@ -1,7 +1,8 @@
-"""Calls of a module with other tensors in place of its own."""
+"""Calls of a module with other tensors in place of its own, and copies of it."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 def called_with(module: nn.Module, tensors: dict[str, Tensor], args: tuple[Any, ...]) -> Any:
     """What ``module`` returns with ``tensors`` in place of parameters and buffers of these names.
 
-    As :func:`torch.func.functional_call`, which leaves the list of weights that each recurrent
-    layer computes with full of the values it put in: the layer would never see its own parameters
-    again.
+    As :func:`torch.func.functional_call`, which leaves what is made of the values it put in: in the
+    list of weights that a recurrent layer computes with, which would never see its own parameters
+    again, and in the weight of a layer under ``weight_norm``.
 
     Args:
         module: Any module; comes back as it was.
@@ -29,13 +30,19 @@ def called_with(module: nn.Module, tensors: dict[str, Tensor], args: tuple[Any, 
         >>> layer._flat_weights[0] is layer.weight_ih_l0
         True
     """
-    with _recurrent_weights_kept(module):
+    with tensors_kept(module):
         return torch.func.functional_call(module, tensors, args)
 
 
 @contextmanager
-def _recurrent_weights_kept(module: nn.Module) -> Iterator[None]:
-    kept = [
+def tensors_kept(module: nn.Module) -> Iterator[None]:
+    """Give every part of ``module`` back the tensors that it holds besides its own.
+
+    ``torch.nn.utils.weight_norm`` and ``spectral_norm`` leave the weight of every call in the
+    layer, and recurrent layers list the weights they compute with.
+    """
+    kept = [(vars(part), dict(vars(part))) for part in module.modules()]
+    lists = [
         (layer, list(layer._flat_weights))
         for layer in module.modules()
         if isinstance(layer, nn.RNNBase)
@@ -43,5 +50,27 @@ def _recurrent_weights_kept(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for layer, weights in kept:
+        for now, before in kept:
+            for name in {**now, **before}:
+                held = now.get(name), before.get(name)
+                if held[0] is held[1] or not any(isinstance(one, Tensor) for one in held):
+                    continue
+                now.pop(name, None)
+                now.update({name: before[name]} if name in before else {})
+        for layer, weights in lists:
             layer._flat_weights = weights
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A deep copy, also of a module that holds tensors with a graph.
+
+    ``torch.nn.utils.weight_norm`` and ``spectral_norm`` leave the weight of the last call in the
+    layer. The copy's are without a graph; its next call makes them anew.
+    """
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        for value in vars(part).values():
+            for item in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(item, Tensor) and not item.is_leaf:
+                    memo[id(item)] = item.detach().clone()
+    return copy.deepcopy(module, memo)

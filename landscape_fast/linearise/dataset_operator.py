@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast import _native
+from landscape_fast.arguments import require_seed, require_whole
+from landscape_fast.functional import tensors_kept
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.dataset_loss import measured_loss, summed_gradient
 from landscape_fast.linearise.definition import Definition
-from landscape_fast.linearise.engines import Engine
+from landscape_fast.linearise.engines import Engine, require_options
 from landscape_fast.linearise.forecast import forecast
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
@@ -74,20 +76,16 @@ class DatasetOperator:
         sampled: SampledTargets | None = None,
     ) -> None:
         self._processes = Processes(process_group)
-        self._objective = objective
-        self._sampled = sampled
-        self._batchnorm = batchnorm
-        self._precision = precision
+        self._objective, self._sampled = objective, sampled
+        self._batchnorm, self._precision = batchnorm, precision
         self.products = 0
         self.progress = Progress(type(self).__name__, progress and self._processes.rank == 0)
         with self._processes.together():
-            if batchnorm not in ("eval", "train"):
-                raise ValueError(f"batchnorm must be eval or train, got {batchnorm!r}")
+            require_options(engine, batchnorm, values_budget, progress)
             self._model = measurable(model)
             self.space = ParameterSpace(self._model, params)
             self.shape = (self.space.size, self.space.size)
-            self.dtype = self.space.dtype
-            self.device = self.space.device
+            self.dtype, self.device = self.space.dtype, self.space.device
             check_precision(precision, self.dtype, self.device)
             self.precision = precision if self.dtype == torch.float32 else "float64"
             self._decay = WeightDecay(self._model, self.space, weight_decay)
@@ -116,7 +114,7 @@ class DatasetOperator:
                         f"{self.engine_note or 'engine=' + repr(engine)}"
                     )
                 self._batches.accept()  # a loss may have overwritten the first batch
-                self._definition = Definition(self._model)
+        self._definition = Definition(self._model)
 
     @property
     def engine(self) -> str:
@@ -191,6 +189,8 @@ class DatasetOperator:
         Returns:
             (draws,) float64 on the CPU.
         """
+        require_whole(0, draws=draws, first=first)
+        require_seed(seed)
         self._processes.require_same_numbers("draws, seed or first", draws, seed, first)
         with self._evaluation(), products_in(self._precision):
             signs = torch.empty(draws, self.shape[0], dtype=self.dtype, device=self.device)
@@ -257,10 +257,11 @@ class DatasetOperator:
         if self._definition.changed():
             self._take_engine()
         self._engine.refresh()
-        first_row = self._first_row
-        for index, batch in enumerate(self.progress.over(self._batches, self.products)):
-            yield index if self._batches.resident else None, self._with_targets(batch, first_row)
-            first_row += rows(batch) or 0
+        first_row, resident = self._first_row, self._batches.resident
+        with tensors_kept(self._model):
+            for index, batch in enumerate(self.progress.over(self._batches, self.products)):
+                yield index if resident else None, self._with_targets(batch, first_row)
+                first_row += rows(batch) or 0
         self._definition = Definition(self._model)  # what passes change themselves does not count
 
     def _take_engine(self) -> None:

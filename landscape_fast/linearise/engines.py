@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_choice, require_switch, require_whole_or_none
 from landscape_fast.linearise.agreement import form_error, relative_error, worst
 from landscape_fast.linearise.captured import CapturedEngine
 from landscape_fast.linearise.objective import Objective
@@ -111,9 +112,8 @@ def choose_engine(
     """Engine for ``wanted`` (auto, captured or autograd), and why auto did not capture, if so.
 
     Raises:
-        ValueError: ``wanted`` is unknown, or capture was demanded and is refused.
+        ValueError: Capture was demanded and is refused.
     """
-    require_known(wanted)
     plain = AutogradEngine(model, objective, space)
     if wanted == "autograd":
         return plain, None
@@ -131,8 +131,10 @@ def choose_engine(
         if functions:
             raise ValueError(
                 f"the {apart}: the backward pass of {', '.join(functions)} leaves the graph, so "
-                "autograd cannot differentiate it; write it with differentiable operations, or "
-                "take the formal derivative as it is with engine='autograd'"
+                "autograd cannot differentiate it, or is a surrogate for the derivative of its "
+                "forward pass, and then this is no Hessian of the loss; write it with "
+                "differentiable operations, or take the formal derivative as it is with "
+                "HessianOperator(..., engine='autograd')"
             )
         warnings.warn(
             f"the {apart}: either the loss stops gradients (detach), which is then meant, or torch "
@@ -146,10 +148,20 @@ def choose_engine(
     return plain, reason
 
 
-def require_known(wanted: str) -> None:
-    """Raise a ValueError that names ``engine`` unless ``wanted`` is one."""
-    if wanted not in ("auto", "captured", "autograd"):
-        raise ValueError(f"engine must be auto, captured or autograd, got {wanted!r}")
+def require_options(
+    engine: str, batchnorm: str, values_budget: int | None, progress: bool | None
+) -> None:
+    """Check what operators take besides model, data and loss.
+
+    Raises:
+        ValueError: An argument is out of range.
+        TypeError: It is of the wrong kind.
+    """
+    require_choice(("auto", "captured", "autograd"), engine=engine)
+    require_choice(("eval", "train"), batchnorm=batchnorm)
+    require_whole_or_none(0, values_budget=values_budget)
+    if progress is not None:
+        require_switch(progress=progress)
 
 
 def attempted(check: Callable[[], str | None]) -> str | None:

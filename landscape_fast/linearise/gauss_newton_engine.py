@@ -13,7 +13,6 @@ from landscape_fast.linearise.engines import (
     Engine,
     attempted,
     disagreement,
-    require_known,
 )
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
@@ -58,9 +57,8 @@ def choose_gauss_newton(
     """Engine for ``wanted`` (auto, captured or autograd), and why auto did not capture, if so.
 
     Raises:
-        ValueError: ``wanted`` is unknown, or no engine can serve the loss.
+        ValueError: No engine can serve the loss.
     """
-    require_known(wanted)
     plain = GaussNewtonEngine(model, objective, space)
     lacking = plain.refusal(batch)
     reason = None

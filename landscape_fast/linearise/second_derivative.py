@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import parametrizations
+from torch.nn.utils.weight_norm import WeightNorm
+from torch.overrides import TorchFunctionMode
 
 Tangents = list[Tensor | None]
 
@@ -86,7 +90,32 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        if _has_weight_norm(model):
+            stack.enter_context(_PlainWeightNorm())
         yield
+
+
+class _PlainWeightNorm(TorchFunctionMode):
+    """Weight normalisation in its parts: of torch's own operation the second derivative is wrong.
+
+    Its backward pass reads the norm that the forward pass saved, as a constant (torch 2.13).
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch._weight_norm:
+            v, g, *dim = args
+            return v * (g / torch.norm_except_dim(v, 2, *dim, **(kwargs or {})))
+        return func(*args, **(kwargs or {}))
+
+
+def _has_weight_norm(model: nn.Module) -> bool:
+    return any(
+        isinstance(part, parametrizations._WeightNorm | WeightNorm)
+        for module in model.modules()
+        for part in (module, *module._forward_pre_hooks.values())
+    )
 
 
 def custom_functions(value: Tensor) -> list[str]:

@@ -9,17 +9,19 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.functional import tensors_kept
 from landscape_fast.randomness import kept_random_states
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module, argument: str = "model") -> nn.Module:
     """Return the module inside DataParallel, DistributedDataParallel or ``torch.compile``.
 
     Raises:
-        TypeError: ``model`` is not a module.
+        TypeError: ``model`` is not a module; ``argument`` is what the message calls it.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        what = model.__name__ if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"{argument} must be a torch.nn.Module, got {what}")
     while True:
         wrapped = isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
         inner = model.module if wrapped else getattr(model, "_orig_mod", model)
@@ -28,25 +30,25 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def measurable(model: nn.Module) -> nn.Module:
+def measurable(model: nn.Module, argument: str = "model") -> nn.Module:
     """:func:`unwrap` ``model``, and refuse one that autograd cannot see whole.
 
     Raises:
         ValueError: Parameters are sharded over processes, or were made in inference mode.
         TypeError: ``model`` is not a module.
     """
-    model = unwrap(model)
+    model = unwrap(model, argument)
     sharded = _loaded("torch.distributed.fsdp", "FullyShardedDataParallel")
     if any(isinstance(module, sharded) for module in model.modules()):
-        raise ValueError(f"model is wrapped in FullyShardedDataParallel: {_GATHER}")
+        raise ValueError(f"{argument} is wrapped in FullyShardedDataParallel: {_GATHER}")
     pieces = _loaded("torch.distributed.tensor", "DTensor")
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if isinstance(tensor, pieces):
-            raise ValueError(f"model holds {name} as a DTensor (fully_shard): {_GATHER}")
+            raise ValueError(f"{argument} holds {name} as a DTensor (fully_shard): {_GATHER}")
         if tensor.is_inference():
             raise ValueError(
-                f"model holds {name} made inside torch.inference_mode(), which autograd cannot "
-                "differentiate; make or load the model outside"
+                f"{argument} holds {name} made inside torch.inference_mode(), which autograd "
+                "cannot differentiate; make or load the model outside"
             )
     return model
 
@@ -69,14 +71,19 @@ def untouched(*models: nn.Module) -> Iterator[None]:
     """Restore, on any way out, what running ``models`` can change.
 
     Covers the train/eval flag of every module, the values and identities of buffers, ``.grad`` and
-    ``requires_grad`` of parameters, and the random states of torch (CPU and CUDA), numpy and
-    Python. Gradients are taken off while inside, so code that calls ``backward`` cannot add to
-    them.
+    ``requires_grad`` of parameters, which other tensors a module holds (``weight_norm`` makes its
+    weight anew in every call), and the random states of torch (CPU and CUDA), numpy and Python.
+    Gradients are taken off while inside, so code that calls ``backward`` cannot add to them.
+    ``torch.autocast`` of the surroundings is off inside: a result is in the precision of the model.
     """
     with ExitStack() as stack:
         stack.enter_context(kept_random_states())
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
         for model in models:
             stack.enter_context(_model_state(model))
+            stack.enter_context(tensors_kept(model))
         yield
 
 

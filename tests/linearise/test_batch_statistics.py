@@ -117,5 +117,5 @@ def test_batches_that_are_read_anew_are_refused():
 
 
 def test_another_mode_is_named():
-    with pytest.raises(ValueError, match="batchnorm must be eval or train, got 'batch'"):
+    with pytest.raises(ValueError, match="batchnorm must be 'eval' or 'train', got 'batch'"):
         HessianOperator(conv_net(), [classification(4, (1, 6, 6))], batchnorm="batch")

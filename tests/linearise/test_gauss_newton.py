@@ -361,7 +361,7 @@ def ggn(**options):
             "L1Loss is linear in the outputs",
         ),
         (lambda: ggn(criterion=nn.NLLLoss(), engine="autograd"), "not log-probabilities"),
-        (lambda: ggn(engine="fast"), "engine must be auto, captured or autograd, got 'fast'"),
+        (lambda: ggn(engine="fast"), "engine must be 'auto', 'captured' or 'autograd', got 'fast'"),
     ],
 )
 def test_what_has_no_gauss_newton_matrix_is_named(act, text):

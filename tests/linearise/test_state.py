@@ -5,9 +5,10 @@ import random
 import numpy as np
 import pytest
 import torch
-from oracles import assert_same_state, conv_net, snapshot
+from oracles import assert_same_state, classification, conv_net, mlp, snapshot
 from torch import nn
 
+from landscape_fast import HessianOperator, quality
 from landscape_fast.linearise.state import evaluation, untouched, unwrap
 
 
@@ -46,6 +47,16 @@ def test_evaluation_gives_gradients_inside_no_grad_and_inference_mode():
             value = model(torch.zeros(1, 1, 6, 6)).sum()
             assert value.requires_grad
     assert model.training
+
+
+def test_autocast_of_the_surroundings_reaches_no_measurement():
+    model, data = mlp(), [classification(20)]
+    vector = torch.ones(1, 57)
+    wanted = quality(model, data).loss, HessianOperator(model, data)(vector)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert quality(model, data).loss == wanted[0]
+        assert torch.equal(HessianOperator(model, data)(vector), wanted[1])
+        assert torch.is_autocast_enabled("cpu")
 
 
 def test_wrappers_are_taken_off():
