@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape_fast.arguments import require_whole_or_none
 from landscape_fast.linearise.structure import map_tensors, rows, tensors
 
 MIX = -7046029254386353131  # 2**64 / golden ratio as a signed integer: odd, well spread bits
@@ -19,7 +20,8 @@ class Batches:
     """The batches of a loader, repeatable.
 
     The loader is read once. What it yielded is kept on ``device`` while it fits, else on the host,
-    so a loader that shuffles or augments gives one fixed data set. The tensors of a plain list are
+    so a loader that shuffles or augments gives one fixed data set. A batch without rows counts
+    nothing, no layer need take it, and it is left out. The tensors of a plain list are
     kept as they are and copied from any other loader, which may refill them; to change them in
     place between two passes is an error. Data larger than the host budget
     is re-read from the loader on every pass, and every pass is checked to hold the same samples, in
@@ -32,9 +34,9 @@ class Batches:
             the free device memory and half of the free host memory.
 
     Raises:
-        ValueError: The loader is empty, or a generator exceeds the budget and cannot be re-read,
-            or a batch holds no tensor. During iteration: a re-read pass yields other samples, or
-            tensors of the list were changed in place.
+        ValueError: The loader yields no rows, or a generator exceeds the budget and cannot be
+            re-read, or a batch holds no tensor. During iteration: a re-read pass yields other
+            samples, or tensors of the list were changed in place.
         TypeError: ``loader`` cannot be iterated, or yields single tensors.
     """
 
@@ -45,10 +47,8 @@ class Batches:
         device: torch.device | str,
         memory_budget: int | None = None,
     ) -> None:
-        if not isinstance(loader, Iterable):
-            raise TypeError(f"loader must be an iterable of batches, got {type(loader).__name__}")
-        if memory_budget is not None and memory_budget < 0:
-            raise ValueError(f"memory_budget must be at least 0 bytes, got {memory_budget}")
+        require_loader(loader)
+        require_whole_or_none(0, memory_budget=memory_budget)
         self.device = torch.device(device)
         self.samples = 0
         self.nbytes = 0  # of what is kept
@@ -92,7 +92,7 @@ class Batches:
                 self._versions[number] = _versions(batch)  # a loss may overwrite its own batch
             return
         fingerprint, length = 0, 0
-        for batch in self._loader:
+        for batch in _filled(self._loader):
             fingerprint, length = fingerprint + _fingerprint(batch), length + 1
             yield _moved(batch, self.device)
         if fingerprint % 2**64 != self._fingerprint:
@@ -110,9 +110,8 @@ class Batches:
         # class says what it yields.
         refills = type(self._loader) not in (list, tuple)
         # Hashing costs a pass over the bytes, so it starts only when the data are not kept.
-        for index, batch in enumerate(self._loader):
-            leaves = _checked(batch, index)
-            size += sum(leaf.nbytes for leaf in leaves)
+        for batch in _filled(self._loader):
+            size += sum(leaf.nbytes for leaf in tensors(batch))
             self.samples += rows(batch) or 0
             length += 1
             if self._kept is not None and size > host_budget:
@@ -123,7 +122,7 @@ class Batches:
             if self._kept is not None:
                 self._kept.append(map_tensors(torch.clone if refills else _own, batch))
         if length == 0:
-            raise ValueError("loader is empty: it yielded no batch")
+            raise ValueError("loader is empty: it yielded no batch that holds a row")
         if self._kept is None and iter(self._loader) is self._loader:
             raise ValueError(
                 f"loader is a generator of {size} bytes, more than memory_budget ({host_budget}), "
@@ -136,16 +135,30 @@ class Batches:
         self._fingerprint, self._length = fingerprint % 2**64, length
 
 
-def _checked(batch: Any, index: int) -> list[Tensor]:
-    if isinstance(batch, Tensor):
-        raise TypeError(
-            f"loader must yield batches such as (inputs, targets), but item {index} is a single "
-            "tensor; wrap one batch as [(inputs, targets)]"
-        )
-    leaves = list(tensors(batch))
-    if not leaves:
-        raise ValueError(f"loader yielded a batch without a tensor (item {index}: {type(batch)})")
-    return leaves
+def require_loader(loader: object, argument: str = "loader") -> None:
+    """Refuse what yields no batches.
+
+    Raises:
+        TypeError: It cannot be iterated; ``argument`` is what the message calls it.
+    """
+    if not isinstance(loader, Iterable):
+        raise TypeError(f"{argument} must be an iterable of batches, got {type(loader).__name__}")
+
+
+def _filled(loader: Iterable[Any]) -> Iterator[Any]:
+    """The batches that hold a row."""
+    for index, batch in enumerate(loader):
+        if isinstance(batch, Tensor):
+            raise TypeError(
+                f"loader must yield batches such as (inputs, targets), but item {index} is a "
+                "single tensor; wrap one batch as [(inputs, targets)]"
+            )
+        if next(tensors(batch), None) is None:
+            raise ValueError(
+                f"loader yielded a batch without a tensor (item {index}: {type(batch).__name__})"
+            )
+        if rows(batch) != 0:
+            yield batch
 
 
 def _own(leaf: Tensor) -> Tensor:

@@ -136,6 +136,16 @@ def test_samples_that_swap_their_labels_are_noticed():
         list(batches)
 
 
+@pytest.mark.parametrize("budget", [None, 0])
+def test_batches_without_rows_are_left_out(budget):
+    x, y = classification(5)
+    data = [(x[:0], y[:0]), (x[:3], y[:3]), (x[:0], y[:0]), (x[3:], y[3:])]
+    batches = Batches(data, device="cpu", memory_budget=budget)
+    for _ in range(2):
+        assert [len(labels) for _, labels in batches] == [3, 2]
+    assert (len(batches), batches.samples) == (2, 5)
+
+
 def test_a_large_generator_is_refused_with_its_size():
     with pytest.raises(ValueError, match=r"generator of \d+ bytes.*memory_budget"):
         Batches(iter(cut(classification(5), [5])), device="cpu", memory_budget=10)
@@ -145,6 +155,7 @@ def test_a_large_generator_is_refused_with_its_size():
     ("loader", "error", "text"),
     [
         ([], ValueError, "loader is empty"),
+        ([(torch.ones(0, 2), torch.ones(0))], ValueError, "loader is empty: .* holds a row"),
         (3, TypeError, "loader must be an iterable"),
         (torch.ones(3, 2), TypeError, "single tensor"),
         ([("a", "b")], ValueError, "without a tensor"),
