@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_number
 from landscape_fast.linearise.definition import Definition
 from landscape_fast.linearise.structure import rows
 
@@ -104,6 +105,11 @@ class Objective:
         return bool(self._loss_fn is None and self._known)
 
     @property
+    def by_function(self) -> bool:
+        """Whether it is a function of the caller's that calls the model."""
+        return self._loss_fn is not None
+
+    @property
     def key(self) -> Hashable | None:
         """Tells known losses apart that differ in form; None for a function of the caller's."""
         if self._loss_fn is not None or not self._known:
@@ -124,7 +130,7 @@ class Objective:
             return self._from_function(self._loss_fn(model, batch), batch)
         inputs, targets = self._pair(batch)
         outputs = model(inputs)
-        value = _scalar(self._criterion(outputs, targets), "criterion")
+        value = _scalar(self._compared(outputs, targets), "criterion")
         if self._known:
             return value, self._count(outputs, targets)
         if not self.divides:
@@ -188,6 +194,16 @@ class Objective:
             "(inputs, targets); pass loss_fn(model, batch) for anything else"
         )
 
+    def _compared(self, outputs: Any, targets: Any) -> Any:
+        """What the criterion makes of both; what is no tensor is named."""
+        if self._known:
+            advice = "pass loss_fn(model, batch) for anything else"
+            for name, value in (("model must return", outputs), ("loader must yield", targets)):
+                if not isinstance(value, Tensor):
+                    what = f"{name} a tensor for {type(self._criterion).__name__}"
+                    raise TypeError(f"{what}, got {type(value).__name__}; {advice}")
+        return self._criterion(outputs, targets)
+
     def normaliser(self, counts: float) -> float:
         """What the summed loss of the whole data is divided by."""
         return counts if self.divides else 1.0
@@ -217,7 +233,7 @@ class Objective:
         if isinstance(returned, tuple):
             if len(returned) != 2:
                 raise ValueError(f"loss_fn must return (sum, count), got {len(returned)} values")
-            return _scalar(returned[0], "loss_fn"), float(returned[1])
+            return _scalar(returned[0], "loss_fn"), counted(returned[1])
         count = _rows_or_error(batch, "return (sum, count) from loss_fn")
         return _scalar(returned, "loss_fn") * count, float(count)
 
@@ -240,6 +256,17 @@ def _scalar(value: Any, name: str) -> Tensor:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"{name} must return a scalar tensor, got {shape}")
     return value.reshape(())
+
+
+def counted(count: Any) -> float:
+    """What a ``loss_fn`` says that its sum is to be divided by.
+
+    Raises:
+        ValueError: It is no number, or a negative one.
+    """
+    plain = count.item() if isinstance(count, Tensor) and count.numel() == 1 else count
+    require_number(least=0, **{"the count that loss_fn returns": plain})
+    return float(plain)
 
 
 def _rows_or_error(batch: Any, advice: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
+from landscape_fast.linearise.objective import Criterion, LossFunction, Objective, counted
 from landscape_fast.linearise.structure import rows
 
 
@@ -71,11 +71,11 @@ class RowLosses(Objective):
             wanted = "loss_fn must return the losses of the rows"
 
             def count() -> float:
-                return float(len(losses) if number is None else number)
+                return float(len(losses)) if number is None else counted(number)
         else:
             inputs, targets = self._pair(batch)
             outputs = model(inputs)
-            losses = self._criterion(outputs, targets)
+            losses = self._compared(outputs, targets)
             losses = losses.reshape(len(losses), -1).sum(1) if losses.dim() else losses
             wanted = "criterion must have a loss for each row"
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from oracles import classification, cut, mlp
 from torch import nn
 
-from landscape_fast import HessianOperator
+from landscape_fast import HessianOperator, trace
 from landscape_fast.linearise.objective import Objective
 
 WEIGHT = torch.tensor([0.2, 3.0, 1.0])
@@ -171,3 +172,29 @@ def test_functions_that_average_count_or_take_one_size_only_are_accepted():
     mean = HessianOperator(mlp(), batches).loss
     assert HessianOperator(mlp(), batches, loss_fn=counted).loss == pytest.approx(mean)
     HessianOperator(mlp(), batches, criterion=focal)
+
+
+@pytest.mark.parametrize("count", [7, 7.0, np.int64(7), np.float32(7), torch.tensor(7)])
+def test_a_count_may_be_any_number(count):
+    def loss_fn(model, batch):
+        return F.cross_entropy(model(batch[0]), batch[1], reduction="sum"), count
+
+    batch = classification(7)
+    _, found = Objective(loss_fn=loss_fn)(mlp(), batch)
+    assert found == 7.0
+    assert trace(mlp(), [batch], loss_fn=loss_fn).value == trace(mlp(), [batch]).value
+
+
+@pytest.mark.parametrize("count", [None, "7", -1, float("nan"), torch.ones(7)])
+def test_what_is_no_count_is_named(count):
+    batch = classification(7)
+    with pytest.raises((TypeError, ValueError), match="the count that loss_fn returns must be"):
+        Objective(loss_fn=lambda model, batch: (model(batch[0]).sum(), count))(mlp(), batch)
+
+
+def test_what_is_no_tensor_is_named():
+    x, y = classification(7)
+    with pytest.raises(TypeError, match="model must return a tensor for CrossEntropyLoss, got tup"):
+        Objective()(nn.LSTM(5, 3), (x, y))
+    with pytest.raises(TypeError, match="loader must yield a tensor for CrossEntropyLoss, got Non"):
+        Objective()(mlp(), (x, None))
