@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from landscape_fast.alignment.groups import find_groups, permuted
 from landscape_fast.alignment.matching import by_activations, by_weights
+from landscape_fast.arguments import require_choice, require_seed, require_whole
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.state import evaluation, measurable
 from landscape_fast.metrics.networks import matched_parameters
@@ -57,8 +58,9 @@ def align(
         could not move, and why.
 
     Raises:
-        ValueError: The models differ in a parameter's name or shape or in device, use an operation
-            without a rule (it is named), cannot be captured, or an argument is out of range.
+        ValueError: The models differ in a parameter's name or shape or in device, hold values that
+            are not finite, use an operation without a rule (it is named), cannot be captured, or an
+            argument is out of range.
 
     References:
         Ainsworth, Hayase and Srinivasa (2022), arXiv:2209.04836.
@@ -75,12 +77,15 @@ def align(
         >>> align(model, other, [(torch.randn(4, 2),)]).distance_after
         0.0
     """
-    if method not in ("weights", "activations"):
-        raise ValueError(f"method must be 'weights' or 'activations', got {method!r}")
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {rounds}")
-    model_a, model_b = measurable(model_a), measurable(model_b)
+    require_choice(("weights", "activations"), method=method)
+    require_whole(1, rounds=rounds)
+    require_seed(seed)
+    model_a, model_b = measurable(model_a, "model_a"), measurable(model_b, "model_b")
     space, tensors_b = matched_parameters(model_a, model_b)
+    for argument, tensors in (("model_a", space.tensors), ("model_b", tensors_b)):
+        for name, tensor in zip(space.names, tensors, strict=True):
+            if not torch.isfinite(tensor).all():
+                raise ValueError(f"{argument} holds values that are not finite, in {name}")
     named_a = dict(zip(space.names, (t.detach() for t in space.tensors), strict=True))
     named_b = dict(zip(space.names, (t.detach() for t in tensors_b), strict=True))
     with evaluation(model_a), evaluation(model_b), torch.no_grad():

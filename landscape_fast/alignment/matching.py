@@ -106,6 +106,8 @@ def _products(a: Tensor, b: Tensor, place: Place, offset: int) -> Tensor:
 
 
 def _assigned(gain: Tensor) -> Tensor:
+    if not torch.isfinite(gain).all():
+        raise ValueError("activations on the data of loader are not finite")
     _, columns = linear_sum_assignment(gain.numpy(), maximize=True)
     return torch.from_numpy(columns)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +12,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from landscape_fast.alignment.groups import find_groups, forward
-from landscape_fast.linearise.batches import Batches
+from landscape_fast.arguments import require_number, require_switch
+from landscape_fast.functional import copied
+from landscape_fast.linearise.batches import Batches, require_loader
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.state import evaluation, measurable
 from landscape_fast.metrics.batchnorm import average_statistics, recalibrate
@@ -63,12 +64,13 @@ def interpolated(
         >>> bool(torch.allclose(same(x), model(x), atol=1e-3))
         True
     """
-    if not -torch.inf < t < torch.inf:
-        raise ValueError(f"t must be finite, got {t}")
-    model_a, model_b = measurable(model_a), measurable(model_b)
+    require_number(t=t)
+    require_switch(repair=repair)
+    require_loader(loader)
+    model_a, model_b = measurable(model_a, "model_a"), measurable(model_b, "model_b")
     space, tensors_b = matched_parameters(model_a, model_b)
     require_same_rest(model_a, model_b)
-    middle = copy.deepcopy(model_a).eval()
+    middle = copied(model_a).eval()
     with evaluation(model_a), evaluation(model_b), torch.no_grad():
         own = dict(middle.named_parameters())
         for name, one, other in zip(space.names, space.tensors, tensors_b, strict=True):

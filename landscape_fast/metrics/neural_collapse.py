@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.state import measurable, untouched
 from landscape_fast.metrics.networks import device_of
 from landscape_fast.results import NeuralCollapse
+
+_IGNORED = -100  # target that torch's losses leave out
 
 
 def neural_collapse(
@@ -36,15 +39,18 @@ def neural_collapse(
     Args:
         model: A classifier; measured in evaluation mode and left untouched.
         loader: Iterable of batches ``(inputs, classes)``, the training data as a rule. Read twice.
+            Rows of class -100, which torch's losses leave out, are left out.
         head: Name of the last linear layer, or the layer; None for the last ``nn.Linear`` that
             runs. Its inputs are (N, d).
 
     Returns:
-        The four measures, each zero in perfect collapse.
+        The four measures, each zero in perfect collapse; NC1 is nan where all class means are one.
 
     Raises:
-        ValueError: There is no such layer, its inputs are no (N, d), targets are no class indices
-            (N,), or a class of the layer has no sample.
+        ValueError: There is no such layer, its inputs are no (N, d) or not finite, it has fewer
+            than two classes, targets are no class indices (N,), or a class of the layer has no
+            sample.
+        TypeError: The model does not return one tensor.
 
     References:
         Papyan, Han and Donoho (2020), doi:10.1073/pnas.2015509117. Zhou et al. (2022),
@@ -58,6 +64,8 @@ def neural_collapse(
         >>> round(found.nc2_angles, 6), round(found.nc3, 6), found.nc4
         (0.0, 0.0, 0.0)
     """
+    if not isinstance(head, str | nn.Linear | None):
+        raise TypeError(f"head must be a name or an nn.Linear, got {type(head).__name__}")
     model = measurable(model)
     with untouched(model), torch.no_grad():
         model.eval()
@@ -67,6 +75,8 @@ def neural_collapse(
         bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach()
         bias = bias.double().cpu()
         classes, width = weight.shape
+        if classes < 2:
+            raise ValueError(f"head must have two classes or more, got {classes}")
         sums = torch.zeros(classes, width, dtype=torch.float64)
         counts = torch.zeros(classes, dtype=torch.float64)
         for features, targets, _ in _seen(model, layer, batches, classes):
@@ -111,6 +121,8 @@ def _variability(within: Tensor, rays: Tensor) -> float:
     kept = singular[: classes - 1]
     right = right[: classes - 1][kept > 1e-12 * singular[0]]
     between = kept[kept > 1e-12 * singular[0]].square() / classes
+    if not len(between):
+        return math.nan
     return float(((right @ within * right).sum(1) / between).sum()) / classes
 
 
@@ -168,14 +180,25 @@ def _seen(
             inputs, targets = _pair(batch)
             found.clear()
             said = model(inputs)
+            if not isinstance(said, Tensor):
+                raise TypeError(f"model must return a tensor of scores, got {type(said).__name__}")
+            if said.dim() != 2 or len(said) != len(targets):
+                raise ValueError(f"model must return scores (N, C), got {tuple(said.shape)}")
             if len(found) != 1 or found[0].dim() != 2 or len(found[0]) != len(targets):
                 shape = tuple(found[0].shape) if found else None
                 raise ValueError(
                     f"head must run once on features (N, d), N being the rows, got {shape}"
                 )
-            if targets.is_floating_point() or targets.dim() != 1 or int(targets.max()) >= classes:
+            if targets.is_floating_point() or targets.dim() != 1:
                 raise ValueError(f"targets must be indices (N,) of {classes} classes")
-            yield found[0].double().cpu(), targets.long().cpu(), said.argmax(1).cpu()
+            counts = (targets != _IGNORED).nonzero()[:, 0]
+            features, targets = found[0][counts].double().cpu(), targets[counts].long().cpu()
+            if ((targets < 0) | (targets >= classes)).any():
+                wrong = int(targets[(targets < 0) | (targets >= classes)][0])
+                raise ValueError(f"targets must be indices (N,) of {classes} classes, got {wrong}")
+            if not torch.isfinite(features).all():
+                raise ValueError("the features in front of head are not finite: see data and model")
+            yield features, targets, said[counts].argmax(1).cpu()
     finally:
         handle.remove()
 

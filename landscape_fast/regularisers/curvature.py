@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from landscape_fast.krylov.eigen import extreme_eigenpairs
+from landscape_fast.arguments import require_seed, require_whole
+from landscape_fast.krylov.eigen import extreme_eigenpairs, require_search
+from landscape_fast.regularisers.parameters import trainable
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,9 @@ def hessian_trace(
         A scalar with a graph.
 
     Raises:
-        ValueError: ``loss`` is no scalar with a graph, ``parameters`` is empty or ``draws`` is
-            below 1.
+        ValueError: ``loss`` is no scalar with a graph, ``parameters`` is empty, or a number is out
+            of range.
+        TypeError: An argument is of another kind.
 
     References:
         Hutchinson (1989), doi:10.1080/03610918908812806. Yang et al. (2023), arXiv:2302.11085, for
@@ -56,8 +60,8 @@ def hessian_trace(
         >>> penalty.item(), w.grad
         (60.0, tensor([24., 48.]))
     """
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
+    require_whole(1, draws=draws)
+    require_seed(seed)
     owned = _checked(loss, parameters)
     slope = _slope(loss, owned)
     generator = torch.Generator().manual_seed(seed)
@@ -94,11 +98,14 @@ def top_eigenvalue(
         seed: Chooses the random start.
 
     Returns:
-        The value with its graph, the vector and its residual.
+        The value with its graph, the vector and its residual. Where the loss or its curvature is
+        not finite, the value is nan, as any penalty on such a loss, and the vector that of
+        ``start``: a training loop that skips steps without a finite loss goes on with it.
 
     Raises:
-        ValueError: ``loss`` is no scalar with a graph, ``parameters`` is empty, or ``start`` has
-            another length.
+        ValueError: ``loss`` is no scalar with a graph, ``parameters`` is empty, ``start`` has
+            another length or is not finite, or a number is out of range.
+        TypeError: An argument is of another kind.
 
     References:
         Magnus (1985), doi:10.1017/S0266466600011129, for the derivative of an eigenvalue. Yang et
@@ -111,20 +118,25 @@ def top_eigenvalue(
         >>> round(found.value.item(), 3), w.grad.round(decimals=3)
         (48.0, tensor([ 0., 48.]))
     """
+    require_search(1, "largest", tol, 1.0, seed, max_products)
     owned = _checked(loss, parameters)
     slope = _slope(loss, owned)
     op = _Hessian(slope, owned)
-    if start is not None and start.shape != (op.shape[0],):
-        raise ValueError(f"start has shape {tuple(start.shape)} for {op.shape[0]} parameters")
-    pairs = extreme_eigenpairs(
-        op,
-        1,
-        tol=tol,
-        risk=1.0,
-        seed=seed,
-        start=None if start is None else start.detach().to(op.device, op.dtype)[None],
-        max_products=max_products,
-    )
+    begin = None if start is None else _start(start, op)
+    try:
+        if not torch.isfinite(loss):
+            raise FloatingPointError("the loss is not finite")
+        pairs = extreme_eigenpairs(
+            op, 1, tol=tol, risk=1.0, seed=seed, start=begin, max_products=max_products
+        )
+    except FloatingPointError:
+        vector = torch.full((op.shape[0],), op.shape[0] ** -0.5, dtype=op.dtype, device=op.device)
+        return TopEigenvalue(
+            value=_form(slope, owned, op.split(vector)) * math.nan,
+            vector=vector if begin is None else begin[0],
+            residual=math.nan,
+            products=0,
+        )
     vector = pairs.vectors[0]
     return TopEigenvalue(
         value=_form(slope, owned, op.split(vector)),
@@ -163,7 +175,21 @@ class _Hessian:
                     product, self._owned, retain_graph=True, materialize_grads=True
                 )
             rows.append(torch.cat([part.reshape(-1).to(self.dtype) for part in parts]))
-        return torch.stack(rows)
+        out = torch.stack(rows)
+        if not torch.isfinite(out).all():
+            raise FloatingPointError("a product with the Hessian is not finite")
+        return out
+
+
+def _start(start: Tensor, op: _Hessian) -> Tensor:
+    """(1, n), a vector to search from."""
+    if not isinstance(start, Tensor):
+        raise TypeError(f"start must be a tensor (n,), got {type(start).__name__}")
+    if start.shape != (op.shape[0],):
+        raise ValueError(f"start has shape {tuple(start.shape)} for {op.shape[0]} parameters")
+    if not torch.isfinite(start).all():
+        raise ValueError("start holds values that are not finite")
+    return start.detach().to(op.device, op.dtype)[None]
 
 
 def _slope(loss: Tensor, owned: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -185,10 +211,7 @@ def _contracted(parts: Sequence[Tensor], vector: Sequence[Tensor]) -> Tensor:
 
 
 def _checked(loss: Tensor, parameters: nn.Module | Iterable[Tensor]) -> list[Tensor]:
-    given = parameters.parameters() if isinstance(parameters, nn.Module) else parameters
-    owned = [part for part in given if part.requires_grad]
-    if not owned:
-        raise ValueError("parameters holds no tensor that requires grad")
+    owned = trainable(parameters)
     if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
         raise ValueError("loss must be a scalar tensor with its graph")
     return owned

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_number, require_seed, require_whole
+from landscape_fast.regularisers.parameters import trainable
+
 
 def local_entropy(
     closure: Callable[[], Tensor],
@@ -53,6 +56,7 @@ def local_entropy(
     Raises:
         ValueError: An argument is out of range, ``parameters`` is empty, or the closure returns no
             scalar with a graph.
+        TypeError: An argument is of another kind.
 
     References:
         Chaudhari, Choromanska, Soatto, LeCun, Baldassi, Borgs, Chayes, Sagun and Zecchina (2017),
@@ -68,11 +72,14 @@ def local_entropy(
         >>> w.grad.round(decimals=4)
         tensor([1.5000])
     """
-    given = parameters.parameters() if isinstance(parameters, nn.Module) else parameters
-    owned = [part for part in given if part.requires_grad]
-    if not owned:
-        raise ValueError("parameters holds no tensor that requires grad")
-    _check(gamma, steps, lr, noise, memory)
+    if not callable(closure):
+        raise TypeError(f"closure must be callable, got {type(closure).__name__}")
+    require_number(above=0, gamma=gamma, lr=lr)
+    require_number(least=0, noise=noise)
+    require_number(least=0, below=1, memory=memory)
+    require_whole(1, steps=steps)
+    require_seed(seed)
+    owned = trainable(parameters)
     generator = torch.Generator().manual_seed(seed)
     origin = [part.detach() for part in owned]
     mean = [part.clone() for part in origin]
@@ -101,16 +108,3 @@ def _borrowed(owned: Sequence[Tensor]) -> Iterator[None]:
     finally:
         for part, data in zip(owned, kept, strict=True):
             part.data = data
-
-
-def _check(gamma: float, steps: int, lr: float, noise: float, memory: float) -> None:
-    if not 0 < gamma < math.inf:
-        raise ValueError(f"gamma must be positive and finite, got {gamma}")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    if not 0 < lr < math.inf:
-        raise ValueError(f"lr must be positive and finite, got {lr}")
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"noise must not be negative, got {noise}")
-    if not 0 <= memory < 1:
-        raise ValueError(f"memory must be at least 0 and below 1, got {memory}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
+import math
 from dataclasses import replace
 
 import pytest
@@ -114,6 +116,17 @@ def test_errors_name_the_argument(options, words):
     model, inputs = network("mlp")
     with pytest.raises(ValueError, match=words):
         align(model, model, [(inputs,)], **options)
+
+
+def test_what_is_not_finite_is_named():
+    model, inputs = network("mlp")
+    spoilt = copy.deepcopy(model)
+    next(spoilt.parameters()).data.view(-1)[0] = math.nan
+    for pair, name in (((model, spoilt), "model_b"), ((spoilt, model), "model_a")):
+        with pytest.raises(ValueError, match=f"{name} holds values that are not finite"):
+            align(*pair, [(inputs,)])
+    with pytest.raises(ValueError, match="activations on the data of loader are not finite"):
+        align(model, model, [(inputs * math.nan,)], method="activations")
 
 
 def test_models_come_back_untouched():

@@ -12,6 +12,8 @@ from torch import nn
 from landscape_fast.metrics.neural_collapse import neural_collapse
 from landscape_fast.store import Store
 
+TWO = torch.tensor([0, 1, 0, 1])
+
 
 def simplex(classes, width, radius=2.0, seed=0):
     """Class means (K, d): a simplex of the given radius, turned at random, off the origin."""
@@ -121,5 +123,26 @@ def test_errors_name_what_is_wrong():
         neural_collapse(model, [(x, y % 2)])
     with pytest.raises(ValueError, match="indices"):
         neural_collapse(model, [(x, y + 1)])
+    with pytest.raises(ValueError, match="indices .* got -1"):
+        neural_collapse(model, [(x, y - 1)])
+    with pytest.raises(ValueError, match="features in front of head are not finite"):
+        neural_collapse(model, [(x.index_fill(0, torch.tensor([4]), math.nan), y)])
+    with pytest.raises(ValueError, match="two classes or more, got 1"):
+        neural_collapse(nn.Linear(5, 1), [(x, 0 * y)])
+    with pytest.raises(TypeError, match="tensor of scores, got tuple"):
+        neural_collapse(nn.Sequential(nn.Linear(5, 5), nn.LSTM(5, 3)), [(x, y % 5)])
     with pytest.raises(ValueError, match=r"runs no nn\.Linear"):
         neural_collapse(nn.Tanh(), [(x, y)])
+
+
+def test_rows_that_losses_leave_out_are_left_out():
+    x, y = classification(12)
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+    some = torch.cat([y[:9], torch.full((3,), -100)])
+    found, wanted = (neural_collapse(model, [data]) for data in ((x, some), (x[:9], y[:9])))
+    assert (found.nc1, found.nc4, found.samples) == (wanted.nc1, wanted.nc4, 9)
+
+
+def test_classes_with_one_mean_have_not_collapsed():
+    found = neural_collapse(classifier(torch.eye(2).double()), [(torch.ones(4, 2).double(), TWO)])
+    assert math.isnan(found.nc1)

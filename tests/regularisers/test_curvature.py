@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -97,6 +99,21 @@ def test_a_penalty_in_a_training_loop_flattens_the_minimum():
     assert 0.6 < one * other < 1.1  # loss and penalty balance at 0.8; signs add noise
 
 
+@pytest.mark.parametrize("power", [0.5, 1.5])  # slope, or curvature alone, is infinite at 0
+def test_a_training_loop_goes_on_past_a_loss_that_is_not_finite(power):
+    w = torch.tensor([0.0, 1.0], requires_grad=True)
+    start = torch.tensor([0.6, 0.8])
+    found = top_eigenvalue((w.abs() ** power).sum(), [w], start=start)
+    assert math.isnan(found.value.item())
+    assert math.isnan(found.residual)
+    assert torch.equal(found.vector, start)
+    found.value.backward()
+    assert w.grad.isnan().any()  # what a gradient scaler skips
+    again = top_eigenvalue((w**4).sum(), [w], start=found.vector)
+    assert again.value.item() == pytest.approx(12.0, rel=1e-3)
+    assert math.isnan(top_eigenvalue((w * math.nan).sum(), [w]).value.item())
+
+
 def test_nothing_of_the_callers_changes():
     model, loss, _ = problem()
     before = snapshot(model)
@@ -112,6 +129,12 @@ def test_nothing_of_the_callers_changes():
         (lambda loss, model: hessian_trace(loss.detach(), model), "loss"),
         (lambda loss, model: hessian_trace(loss, nn.ReLU()), "parameters"),
         (lambda loss, model: top_eigenvalue(loss, model, start=torch.ones(3)), "start"),
+        (
+            lambda loss, model: top_eigenvalue(
+                loss, [model[0].weight], start=torch.full((model[0].weight.numel(),), math.nan)
+            ),
+            "start holds values that are not finite",
+        ),
     ],
 )
 def test_errors_name_the_argument(call, words):
