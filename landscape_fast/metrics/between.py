@@ -107,6 +107,9 @@ def between(
     with untouched(model_a, model_b), torch.inference_mode(False), torch.enable_grad():
         rng = start_from_seed(seed, space.device)
         batches = Batches(loader, device=space.device)
+        network = PlacedNetwork(model_a)
+        network.model.eval()
+        network.require_moved_by(objective, next(iter(batches)))
         samples, data = batches.samples, Minibatches(batches, batch_size)
         del batches  # the rows live in `data` now
         start, end = (
@@ -114,7 +117,7 @@ def between(
             for tensors in (space.tensors, tensors_b)
         )
         yield Between(
-            network=PlacedNetwork(model_a),
+            network=network,
             ends=(start, end),
             data=data,
             objective=objective,

@@ -9,6 +9,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import (
+    SEEDS,
+    require_choice,
+    require_number,
+    require_seed,
+    require_switch,
+    require_whole,
+)
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import Selection
@@ -78,9 +86,11 @@ def worst_case_sharpness(
         >>> worst_case_sharpness(model, data, rho=0.5, criterion=torch.nn.MSELoss()).value
         1.25
     """
-    if norm not in ("l2", "linf"):
-        raise ValueError(f"norm must be 'l2' or 'linf', got {norm!r}")
-    _require(rho, steps=steps)
+    require_choice(("l2", "linf"), norm=norm)
+    require_switch(adaptive=adaptive, per_batch=per_batch)
+    require_number(above=0, rho=rho)
+    require_whole(1, steps=steps)
+    require_seed(seed)
     network, batches, objective = _read(model, loader, criterion, loss_fn, params)
     with evaluation(network.model), torch.no_grad():
         scale = network.scale(adaptive=adaptive)
@@ -161,7 +171,10 @@ def average_sharpness(
         >>> low < 0.1**2 < high
         True
     """
-    _require(rho, draws=draws)
+    require_switch(adaptive=adaptive)
+    require_number(above=0, rho=rho)
+    require_whole(1, draws=draws)
+    require_seed(seed)
     network, batches, objective = _read(model, loader, criterion, loss_fn, params)
     with evaluation(network.model), torch.no_grad():
         scale = rho * network.scale(adaptive=adaptive)
@@ -170,7 +183,7 @@ def average_sharpness(
             raise ValueError(f"the loader holds no valid target: the loss divides by {count}")
         rises = []
         for draw in range(draws):
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + draw)
+            generator = torch.Generator().manual_seed((seed * 1_000_003 + draw) % SEEDS)
             noise = scale * torch.randn(scale.shape, generator=generator).to(scale)
             sides = [network.loss(batches, objective, side)[0] for side in (noise, -noise)]
             rises.append(sum(sides) / 2 - base)
@@ -194,11 +207,12 @@ def _read(
     loss_fn: LossFunction | None,
     params: Selection,
 ) -> tuple[PlacedNetwork, Batches, Objective]:
-    model = measurable(model)
+    model, objective = measurable(model), Objective(criterion, loss_fn)
     with evaluation(model):
         network = PlacedNetwork(model, params)
         batches = Batches(loader, device=network.space.device)
-    return network, batches, Objective(criterion, loss_fn)
+        network.require_moved_by(objective, next(iter(batches)))
+    return network, batches, objective
 
 
 def _steepest(gradient: Tensor, scale: Tensor, norm: str, generator: torch.Generator) -> Tensor:
@@ -222,11 +236,3 @@ def _weighted(values: list[float], counts: list[float]) -> tuple[float, float]:
         return mean, math.nan
     square = sum((s * (v - mean)) ** 2 for s, v in zip(shares, values, strict=True))
     return mean, math.sqrt(square * n / (n - 1))
-
-
-def _require(rho: float, **numbers: int) -> None:
-    if not 0 < rho < math.inf:
-        raise ValueError(f"rho must be positive and finite, got {rho}")
-    for name, number in numbers.items():
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.functional import copied
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
+
+_OTHER = (
+    "the loss does not depend on the parameters of the model that it is given, or on others too: "
+    "loss_fn(model, batch) must use its own argument and no network of its surroundings"
+)
 
 
 class PlacedNetwork:
@@ -26,8 +31,9 @@ class PlacedNetwork:
     """
 
     def __init__(self, model: nn.Module, params: Selection = None) -> None:
-        names = ParameterSpace(model, params).names
-        self.model = copy.deepcopy(model)
+        own = ParameterSpace(model, params)
+        names, self._own = own.names, own.tensors
+        self.model = copied(model)
         self.space = ParameterSpace(self.model, names)
         self.origin = self.space.flatten([part.detach() for part in self.space.tensors])
 
@@ -40,12 +46,35 @@ class PlacedNetwork:
         with torch.no_grad():
             torch._foreach_copy_(list(self.space.tensors), list(self.space.split(point)))
 
+    def require_moved_by(self, objective: Objective, batch: Any) -> None:
+        """Refuse a loss that reads the network itself: it would not see where the copy is put.
+
+        Raises:
+            ValueError: ``loss_fn`` uses another model than the one that it is given.
+        """
+        if not objective.by_function:
+            return
+        with torch.enable_grad():
+            value, _ = objective(self.model, batch)
+        if not value.requires_grad:
+            return
+        tensors = [*self.space.tensors, *self._own]
+        found = [
+            part is not None for part in torch.autograd.grad(value, tensors, allow_unused=True)
+        ]
+        moves = len(self.space.tensors)
+        if any(found[moves:]) or not any(found[:moves]):
+            raise ValueError(_OTHER)
+
     def gradient(self, loss: Tensor) -> Tensor:
         """Gradient (n,) of ``loss`` by the parameters that move."""
         if not loss.requires_grad:
             raise ValueError("the loss does not depend on any trainable parameter")
-        parts = torch.autograd.grad(loss, self.space.tensors, materialize_grads=True)
-        return self.space.flatten(parts)
+        parts = torch.autograd.grad(loss, self.space.tensors, allow_unused=True)
+        if all(part is None for part in parts):
+            raise ValueError(_OTHER)
+        pairs = zip(parts, self.space.tensors, strict=True)
+        return self.space.flatten([torch.zeros_like(t) if p is None else p for p, t in pairs])
 
     def loss(
         self, batches: Iterable[Any], objective: Objective, move: Tensor | None = None

@@ -69,6 +69,7 @@ class LossAt:
         self._programs: dict[Hashable, PointProgram] = {}
         self._counts = 0.0
         self._rows: int | None = None  # of a piece; None for whole batches
+        self._placed.require_moved_by(objective, next(iter(batches)))
         self.loss = self._first_pass()
         self._examine(far)
 

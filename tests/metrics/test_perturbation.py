@@ -10,6 +10,7 @@ import torch
 from oracles import assert_same_state, classification, conv_net, cut, dense_hessian, mlp, snapshot
 from torch import nn
 
+from landscape_fast import linear_barrier, loss_surface
 from landscape_fast.metrics.perturbation import average_sharpness, worst_case_sharpness
 from landscape_fast.store import Store
 
@@ -40,6 +41,22 @@ def test_the_adaptive_worst_case_is_that_of_the_scaled_hessian():
     scale = model.weight.detach()[0].abs()
     exact = 0.045 * float(torch.linalg.eigvalsh(scale[:, None] * hessian * scale)[-1])
     assert found.value == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize("of", ["nothing", "a part"])
+def test_a_loss_of_the_network_instead_of_its_argument_is_refused(of):
+    net, data = mlp(), [classification(8)]
+
+    def loss_fn(model, batch):
+        scores = (net if of == "nothing" else model)(batch[0])
+        penalty = sum(part.square().sum() for part in net.parameters())
+        return nn.functional.cross_entropy(scores, batch[1]) + 0.1 * penalty
+
+    for call in (average_sharpness, worst_case_sharpness, loss_surface):
+        with pytest.raises(ValueError, match=r"loss_fn\(model, batch\) must use its own argument"):
+            call(net, data, loss_fn=loss_fn)
+    with pytest.raises(ValueError, match=r"loss_fn\(model, batch\) must use its own argument"):
+        linear_barrier(net, mlp(seed=1), data, loss_fn=loss_fn, points=3)
 
 
 def test_the_worst_corner_of_a_box_is_found():
