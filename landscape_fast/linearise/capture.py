@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import logging
+import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -19,6 +23,8 @@ from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.rules.forms import DECOMPOSED, positional
 from landscape_fast.linearise.structure import map_tensors, tensors
+
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 class LossInputs:
@@ -210,11 +216,24 @@ def _plain_layers() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the tracer from printing what it raises as well."""
+    """Keep the tracer from printing what it raises as well, and from setting a variable of its own.
+
+    It looks for a file of its compiler's cache, and tells the processes it might start where.
+    """
+    _import_tracer()
     log = logging.getLogger("torch._subclasses.fake_tensor")
-    level = log.level
+    level, cache = log.level, os.environ.get(_CACHE)
     log.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
         log.setLevel(level)
+        os.environ.pop(_CACHE, None)
+        os.environ.update({} if cache is None else {_CACHE: cache})
+
+
+@functools.cache
+def _import_tracer() -> None:
+    """Import what the tracer imports when it first runs: sympy leaves a filter of warnings."""
+    with warnings.catch_warnings():
+        importlib.import_module("torch.fx.experimental.symbolic_shapes")
