@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from landscape_fast.sweep.options import Classify, Measure, Plot, Section, Seed
+from landscape_fast.training.datasets import TOKENS, training_rows
 from landscape_fast.training.recipe import Recipe
 from landscape_fast.training.resolve import nearest
 
@@ -158,6 +159,7 @@ class Study(Section):
             self._check_values()
         if isinstance(self.checkpoints, str):
             self._check_pattern(self.checkpoints)
+        self._check_similarity()
         return self
 
     def _check_knobs(self) -> None:
@@ -190,6 +192,29 @@ class Study(Section):
             self._check_recipe(load, first[1])
         for temperature in grid.temperature.values:
             self._check_recipe(first[0], temperature)
+
+    def _check_similarity(self) -> None:
+        """Inputs that are compared must be there, and be numbers that can be interpolated."""
+        cka = self.measure.cka
+        if cka is None:
+            return
+        if self.data in TOKENS and cka.mixup_alpha is not None:
+            raise ValueError(
+                f"measure.cka.mixup_alpha: data {self.data!r} are tokens, which cannot be "
+                f"interpolated, got {cka.mixup_alpha}; set it to null, or measure.cka to null"
+            )
+        rows = training_rows(self.data, self.data_options)
+        if rows is None or "samples" not in cka.model_fields_set:
+            return
+        axes = {axis.knob: axis.values for axis in (self.grid.load, self.grid.temperature)}
+        given: Any = axes.get("fraction") or (self.training.get("fraction", 1.0),)
+        least = min(given)
+        rows = int(rows * least)
+        if cka.samples > rows:
+            raise ValueError(
+                f"measure.cka.samples: {cka.samples} exceed the {rows} training samples of "
+                f"{self.data!r}" + (f" at fraction {least}" if least != 1.0 else "")
+            )
 
     def _check_recipe(self, load: Number, temperature: Number) -> None:
         try:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from landscape_fast.arguments import require_whole
 from landscape_fast.training.data import Dataset
 from landscape_fast.training.pixel_noise import PixelScale
 from landscape_fast.training.readers import (
@@ -152,8 +153,7 @@ def mnist(root: str | Path, *, pad: int = 0, download: bool = False) -> Dataset:
     References:
         LeCun, Bottou, Bengio and Haffner (1998), doi:10.1109/5.726791.
     """
-    if pad < 0:
-        raise ValueError(f"pad must be at least 0, got {pad}")
+    require_whole(0, pad=pad)
     if download:
         fetch("MNIST", root)
     parts = [
@@ -193,6 +193,24 @@ DATA: Mapping[str, Callable[..., Dataset]] = {
     "multi30k": multi30k,
     "svhn": svhn,
 }
+
+
+#: Built-in data whose inputs are indices of tokens, which cannot be interpolated.
+TOKENS = frozenset({"iwslt16", "multi30k"})
+_TRAINING_ROWS = {"cifar100": 50_000, "digits": 1_438, "mnist": 60_000, "svhn": 73_257}
+
+
+def training_rows(name: str, options: Mapping[str, Any]) -> int | None:
+    """How many training samples built-in data have; None where only their files tell.
+
+    Example:
+        >>> training_rows("cifar10", {"root": "data", "batches": [1, 2]})
+        20000
+    """
+    if name == "cifar10":
+        batches = options.get("batches", (1, 2, 3, 4, 5))
+        return 10_000 * len(batches) if isinstance(batches, list | tuple) else None
+    return _TRAINING_ROWS.get(name)
 
 
 def load_data(name: str, options: Mapping[str, Any] | None = None) -> Dataset:

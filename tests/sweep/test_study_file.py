@@ -62,6 +62,11 @@ MISTAKES = {
         "samples: 0",
         "measure.hessian.samples: Input should be greater than or equal to 1, got 0",
     ),
+    "more samples than there are": (
+        "cka: null",
+        "cka: {samples: 1439}",
+        "measure.cka.samples: 1439 exceed the 1438 training samples of 'digits'",
+    ),
     "recipe field out of range": ("lr: 0.1", "lr: -1", "training.lr: .*greater than 0, got -1"),
     "knob out of range": ("values: [1, 2]", "values: [1, 0]", "grid.load.values: .*got 0"),
     "knob of the wrong type": ("[8, 32]", "[8, 1.5]", "grid.temperature.values: .*got 1.5"),
@@ -105,6 +110,27 @@ def test_mistakes_are_named_with_file_path_and_remedy(tmp_path, old, new, messag
         read_study(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_samples_are_counted_in_the_smallest_part_of_the_data(tmp_path):
+    asked = GOOD.replace("cka: null", "cka: {samples: 720}")
+    assert read_study(written(tmp_path, asked)).measure.cka.samples == 720
+    for half in (
+        asked.replace("lr: 0.1", "lr: 0.1, fraction: 0.5"),
+        asked.replace("knob: width, values: [1, 2]", "knob: fraction, values: [1.0, 0.5]"),
+    ):
+        with pytest.raises(ValueError, match="720 exceed the 719 training .* at fraction 0.5"):
+            read_study(written(tmp_path, half))
+    # What no file asks for is used in full.
+    assert read_study(written(tmp_path, half.replace("samples: 720", ""))).measure.cka
+
+
+def test_tokens_that_would_be_interpolated_are_refused_when_the_file_is_read(tmp_path):
+    tokens = GOOD.replace("data: digits", "data: multi30k\ndata_options: {root: data}")
+    with pytest.raises(ValueError, match=r"measure\.cka\.mixup_alpha: .* set it to null"):
+        read_study(written(tmp_path, tokens.replace("cka: null", "cka: {}")))
+    plain = tokens.replace("cka: null", "cka: {mixup_alpha: null}")
+    assert read_study(written(tmp_path, plain)).measure.cka.mixup_alpha is None
 
 
 @pytest.mark.parametrize("text", ["", "5", "- a\n- b"])

@@ -99,7 +99,7 @@ def test_mnist_can_be_padded_to_the_size_that_residual_networks_take(monkeypatch
     pixels = data.pixels.values(data.train_inputs) * 255
     assert torch.allclose(pixels[:, :, 2:-2, 2:-2], few(10, 28, 1)[0].pixels.double(), atol=1e-3)
     assert pixels[:, :, :2].abs().max() < 1e-3
-    with pytest.raises(ValueError, match="pad must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="pad must be a whole number of at least 0, got -1"):
         load_data("mnist", {"root": "anywhere", "pad": -1})
 
 
