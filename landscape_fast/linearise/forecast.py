@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape_fast import _native
+from landscape_fast.arguments import require_whole
 from landscape_fast.clock import seconds
 from landscape_fast.results import Estimate
 
@@ -32,9 +33,7 @@ def forecast(op: _Multiplies, products: int, block: int, data: int) -> Estimate:
         block: Vectors multiplied together.
         data: Bytes of data that are kept.
     """
-    for name, number in (("products", products), ("block", block)):
-        if not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
+    require_whole(1, products=products, block=block)
     block = min(block, products)
     vectors = torch.empty(block, op.shape[0], dtype=op.dtype, device=op.device)
     _native.signs_(vectors, 0)

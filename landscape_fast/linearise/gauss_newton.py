@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from landscape_fast.arguments import require_seed
 from landscape_fast.linearise.dataset_operator import DatasetOperator
 from landscape_fast.linearise.gauss_newton_engine import choose_gauss_newton
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
@@ -96,6 +97,7 @@ class GGNOperator(DatasetOperator):
         monte_carlo: int | None = None,
         seed: int = 0,
     ) -> None:
+        require_seed(seed)
         sampled = (
             None if monte_carlo is None else SampledTargets(criterion, loss_fn, monte_carlo, seed)
         )

@@ -108,6 +108,8 @@ def _selected(model: nn.Module, owned: Mapping[str, Tensor], params: Selection) 
     trainable = [name for name, tensor in owned.items() if tensor.requires_grad]
     if params is None:
         return trainable
+    if not isinstance(params, Iterable | nn.Module):
+        raise TypeError(f"params takes names and modules, got {type(params).__name__}")
     wanted: set[str] = set()
     for item in [params] if isinstance(params, str | nn.Module) else list(params):
         wanted |= names_of(model, owned, item)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast import _native
+from landscape_fast.arguments import require_whole
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.structure import rows
 
@@ -39,8 +40,7 @@ class SampledTargets(Objective):
         seed: Chooses the numbers behind the targets.
 
     Raises:
-        ValueError: The loss is no such likelihood, ``draws`` is less than 1, or ``seed`` is out of
-            range.
+        ValueError: The loss is no such likelihood, or ``draws`` is less than 1.
     """
 
     ends_at_model = False  # each row's loss is the output here
@@ -49,10 +49,7 @@ class SampledTargets(Objective):
         self, criterion: Criterion | None, loss_fn: LossFunction | None, draws: int, seed: int
     ) -> None:
         super().__init__(criterion, loss_fn)
-        if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
-            raise ValueError(f"monte_carlo must be a number of draws of at least 1, got {draws!r}")
-        if not isinstance(seed, int) or not 0 <= seed < 2**64:
-            raise ValueError(f"seed must be a whole number in [0, 2**64), got {seed!r}")
+        require_whole(1, monte_carlo=draws)
         if loss_fn is not None:
             raise ValueError(
                 "monte_carlo draws targets from the model's distribution, which a loss_fn does not "

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from numbers import Real
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_number
 from landscape_fast.linearise.params import ParameterSpace, names_of
 
 Decay = float | Mapping[str, float]
@@ -35,9 +33,12 @@ class WeightDecay:
         if isinstance(weight_decay, Mapping):
             for name in sorted(weight_decay, key=lambda name: len(str(name))):
                 found = names_of(model, owned, name, "weight_decay")
-                rates |= dict.fromkeys(found, _checked(weight_decay[name], f"[{name!r}]"))
+                rate = weight_decay[name]
+                require_number(least=0, **{f"weight_decay[{name!r}]": rate})
+                rates |= dict.fromkeys(found, float(rate))
         else:
-            rates = dict.fromkeys(owned, _checked(weight_decay, ""))
+            require_number(least=0, weight_decay=weight_decay)
+            rates = dict.fromkeys(owned, float(weight_decay))
         self._penalised = [
             (tensor, rates[name])
             for name, tensor in owned.items()
@@ -72,11 +73,3 @@ class WeightDecay:
         """Of the penalty's second derivative: the form of any vector of signs."""
         sizes = (shape.numel() for shape in self._space.shapes)
         return sum(rate * size for rate, size in zip(self._rates, sizes, strict=True))
-
-
-def _checked(rate: Any, place: str) -> float:
-    if not isinstance(rate, Real) or isinstance(rate, bool):
-        raise TypeError(f"weight_decay{place} must be a number, got {type(rate).__name__}")
-    if not 0 <= float(rate) < math.inf:
-        raise ValueError(f"weight_decay{place} must be finite and at least 0, got {rate}")
-    return float(rate)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from landscape_fast.krylov.density import lanczos_quadrature
+from landscape_fast.krylov.density import lanczos_quadrature, require_quadrature
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.params import Selection
@@ -73,6 +73,7 @@ def spectral_density(
         >>> density.nodes.round(decimals=4)
         tensor([[1., 4.]], dtype=torch.float64)
     """
+    require_quadrature(starts, steps, seed, block)
     op = HessianOperator(
         model,
         loader,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_switch
 from landscape_fast.krylov.allocation import PILOT_DRAWS, require_bounds
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.params import Selection
@@ -83,6 +84,7 @@ def diagonal(
         tensor([[4., 1.]], dtype=torch.float64)
     """
     require_bounds(rtol, atol, max_products)
+    require_switch(gauss_newton=gauss_newton)
     loss: dict[str, Any] = {"criterion": criterion, "loss_fn": loss_fn}
     known = GaussNewtonDiagonal(
         model,

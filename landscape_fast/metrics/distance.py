@@ -43,7 +43,8 @@ def l2_distance(
         >>> l2_distance(one, other, params="weight")
         5.0
     """
-    space, tensors_b = matched_parameters(unwrap(model_a), unwrap(model_b), params)
+    models = unwrap(model_a, "model_a"), unwrap(model_b, "model_b")
+    space, tensors_b = matched_parameters(*models, params)
     squares = [
         float((one.detach().double() - other.detach().double()).square().sum())
         for one, other in zip(space.tensors, tensors_b, strict=True)

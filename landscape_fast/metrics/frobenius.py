@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast import _native
+from landscape_fast.arguments import require_seed, require_switch
 from landscape_fast.krylov.allocation import Estimated, Part, require_bounds, sum_until
 from landscape_fast.linearise.gauss_newton import GGNOperator
 from landscape_fast.linearise.objective import Criterion, LossFunction
@@ -84,6 +85,8 @@ def frobenius_norm(
         (5.0, True)
     """
     require_bounds(rtol, 0.0, max_products)
+    require_switch(gauss_newton=gauss_newton)
+    require_seed(seed)
     kind = GGNOperator if gauss_newton else HessianOperator
     op = kind(
         model,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_number, require_whole, require_whole_or_none
 from landscape_fast.linearise.gauss_newton_rows import GaussNewtonRows
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.params import Selection
@@ -82,12 +83,10 @@ def ggn_spectrum(
         >>> found.values.round(decimals=5), found.rank, found.dimension
         (tensor([4., 1.], dtype=torch.float64), 2, 3)
     """
-    if not 0 <= rtol_omitted < 1:
-        raise ValueError(f"rtol_omitted must be at least 0 and below 1, got {rtol_omitted}")
-    if max_rows is not None and max_rows < 1:
-        raise ValueError(f"max_rows must be at least 1 or None, got {max_rows}")
-    if vectors < 0:
-        raise ValueError(f"vectors must not be negative, got {vectors}")
+    require_number(least=0, below=1, rtol_omitted=rtol_omitted)
+    require_whole_or_none(1, max_rows=max_rows)
+    require_whole(0, vectors=vectors)
+    require_whole(1, rows_memory=rows_memory)
     loss: dict[str, Any] = {"criterion": criterion, "loss_fn": loss_fn, "params": params}
     rows = GaussNewtonRows(
         model, loader, **loss, memory_budget=memory_budget, rtol_omitted=rtol_omitted

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_number, require_seed, require_whole
 from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.operators import HessianOperator
@@ -63,8 +64,12 @@ def gradient_overlap(
         >>> round(found.share, 6), round(found.hessian_cosine, 6)
         (1.0, 1.0)
     """
+    require_number(above=0, tol=tol)
+    require_seed(seed)
+    if not isinstance(top, Eigenpairs):
+        require_whole(1, top=top)
     op = HessianOperator(model, loader, criterion=criterion, loss_fn=loss_fn, params=params)
-    if isinstance(top, int):
+    if not isinstance(top, Eigenpairs):
         top = extreme_eigenpairs(op, top, tol=tol, seed=seed)
     vectors = top.require().vectors.double()
     if vectors.shape[1] != op.shape[0]:
@@ -113,6 +118,8 @@ def subspace_overlap(one: Eigenpairs | Tensor, other: Eigenpairs | Tensor) -> Su
     """
     frames = []
     for name, given in (("one", one), ("other", other)):
+        if not isinstance(given, Tensor | Eigenpairs):
+            raise TypeError(f"{name} must be Eigenpairs or a tensor, got {type(given).__name__}")
         vectors = (given if isinstance(given, Tensor) else given.vectors).detach().cpu().double()
         if vectors.dim() != 2 or not len(vectors):
             raise ValueError(f"{name} must hold vectors (k, n), got shape {tuple(vectors.shape)}")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_whole
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.state import untouched, unwrap
 from landscape_fast.metrics.networks import common_device
@@ -52,7 +53,8 @@ def agreement(
         >>> agreement(one, other, [(torch.eye(2), None)])
         Agreement(disagreement=0.0, js_divergence=0.0, predictions=2)
     """
-    models = unwrap(model_a), unwrap(model_b)
+    require_whole(-math.inf, ignore_index=ignore_index)
+    models = unwrap(model_a, "model_a"), unwrap(model_b, "model_b")
     device = common_device(*models)
     unequal, divergence, count = 0, 0.0, 0
     with untouched(*models), torch.no_grad():
@@ -108,11 +110,12 @@ def ensemble_quality(models: Sequence[nn.Module], loader: Iterable[Any]) -> Qual
         >>> ensemble_quality([sure, wrong], data).accuracy
         100.0
     """
-    if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList):
+    single = isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList)
+    if single or not isinstance(models, Iterable):
         raise TypeError(f"models must be a sequence of modules, got one {type(models).__name__}")
-    if not len(models):
+    inner = [unwrap(model, f"models[{index}]") for index, model in enumerate(models)]
+    if not inner:
         raise ValueError("models is empty")
-    inner = [unwrap(model) for model in models]
     for other in inner[1:]:
         common_device(inner[0], other)
     return quality(_Averaged(inner), loader)

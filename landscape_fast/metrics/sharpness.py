@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from landscape_fast.krylov.eigen import extreme_eigenpairs
+from landscape_fast.krylov.eigen import extreme_eigenpairs, require_search
 from landscape_fast.krylov.operator import SymmetricOperator
 from landscape_fast.krylov.preconditioned import PreconditionedOperator
 from landscape_fast.linearise.objective import Criterion, LossFunction
@@ -111,6 +111,10 @@ def top_eigs(
         >>> result.converged, result.complete, result.cluster_cut
         (True, True, True)
     """
+    require_search(k, which, tol, risk, seed, max_products, basis_memory)
+    if not isinstance(preconditioner, Tensor | Mapping | None):
+        kind = type(preconditioner).__name__
+        raise TypeError(f"preconditioner must be a tensor or a dict of tensors, got {kind}")
     op = HessianOperator(
         model,
         loader,

@@ -10,6 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import (
+    require_choice,
+    require_number,
+    require_seed,
+    require_switch,
+    require_whole,
+)
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.state import untouched, unwrap
 from landscape_fast.metrics.alignment import Alignment
@@ -84,7 +91,9 @@ def cka(
         (1.0, 20)
     """
     _check(outputs, rows, mixup_alpha, samples, batch_size)
-    models = unwrap(model_a), unwrap(model_b)
+    require_switch(debiased=debiased)
+    require_seed(seed)
+    models = unwrap(model_a, "model_a"), unwrap(model_b, "model_b")
     device = common_device(*models)
     with untouched(*models), torch.no_grad():
         rng = start_from_seed(seed, device)
@@ -239,12 +248,8 @@ def _at_positions(features: Tensor, targets: Tensor) -> Tensor:
 def _check(
     outputs: str, rows: str, mixup_alpha: float | None, samples: int, batch_size: int
 ) -> None:
-    if rows not in ("samples", "positions"):
-        raise ValueError(f"rows must be 'samples' or 'positions', got {rows!r}")
-    if outputs not in ("softmax", "logits"):
-        raise ValueError(f"outputs must be 'softmax' or 'logits', got {outputs!r}")
-    if mixup_alpha is not None and not 0 < mixup_alpha < math.inf:
-        raise ValueError(f"mixup_alpha must be positive and finite, got {mixup_alpha}")
-    for name, value in (("samples", samples), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    require_choice(("samples", "positions"), rows=rows)
+    require_choice(("softmax", "logits"), outputs=outputs)
+    if mixup_alpha is not None:
+        require_number(above=0, mixup_alpha=mixup_alpha)
+    require_whole(1, samples=samples, batch_size=batch_size)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_switch
 from landscape_fast.krylov.allocation import Drawn, Estimated, Part, require_bounds, sum_until
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.params import ParameterSpace, Selection
@@ -107,6 +108,7 @@ def trace(
         (5.0, 0.0, ('weight',))
     """
     require_bounds(rtol, atol, max_products)
+    require_switch(gauss_newton=gauss_newton, per_layer=per_layer)
     own = ParameterSpace(measurable(model), params)
     check_precision(precision, own.dtype, own.device)
     loss: dict[str, Any] = {"criterion": criterion, "loss_fn": loss_fn}

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast import _native
-from landscape_fast.krylov.eigen import extreme_eigenpairs
+from landscape_fast.arguments import require_switch, require_whole
+from landscape_fast.krylov.eigen import extreme_eigenpairs, require_search
+from landscape_fast.linearise.batches import require_loader
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.params import Selection
@@ -104,9 +106,11 @@ class Tracker:
         process_group: ProcessGroup | None = None,
         **options: Any,
     ) -> None:
-        for name, number, least in (("k", k, 1), ("every", every, 1), ("draws", draws, 0)):
-            if not isinstance(number, int) or number < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}: {number!r}")
+        require_whole(1, every=every)
+        require_whole(0, draws=draws)
+        require_switch(warm=warm)
+        require_search(k, "largest", tol, risk, seed, max_products)
+        require_loader(data, "data")
         self._k, self._every, self._draws = k, every, draws
         self._seed = seed
         self._search: dict[str, Any] = {"tol": tol, "risk": risk, "max_products": max_products}
@@ -127,6 +131,7 @@ class Tracker:
 
     def __call__(self, step: int) -> TrackPoint | None:
         """Measure if ``step`` is a multiple of ``every``; else return None."""
+        require_whole(0, step=step)
         return self.measure(step) if step % self._every == 0 else None
 
     def measure(self, step: int) -> TrackPoint:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import nn
 
 from landscape_fast import _native
+from landscape_fast.arguments import require_number, require_seed, require_whole
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.results import Eigenpairs, Trace
@@ -67,7 +67,7 @@ def power_iteration(
         >>> round(float(found.values[0]), 2), found.converged
         (4.0, True)
     """
-    _check(tol, max_products)
+    _check(tol, max_products, seed)
     op = HessianOperator(model, loader, criterion=criterion, loss_fn=loss_fn)
     start = torch.empty(1, op.shape[0], dtype=op.dtype, device=op.device)
     _native.normals_(start, seed)
@@ -138,7 +138,7 @@ def settling_trace(
         >>> found.value, found.products, found.converged
         (5.0, 2, True)
     """
-    _check(tol, max_products)
+    _check(tol, max_products, seed)
     op = HessianOperator(model, loader, criterion=criterion, loss_fn=loss_fn)
     draws: list[float] = []
     mean, settled = 0.0, False
@@ -159,8 +159,7 @@ def settling_trace(
     )
 
 
-def _check(tol: float, max_products: int) -> None:
-    if not 0.0 < tol < math.inf:
-        raise ValueError(f"tol must be positive and finite, got {tol}")
-    if not isinstance(max_products, Integral) or max_products < 1:
-        raise ValueError(f"max_products must be a whole number of at least 1, got {max_products!r}")
+def _check(tol: float, max_products: int, seed: int) -> None:
+    require_number(above=0, tol=tol)
+    require_whole(1, max_products=max_products)
+    require_seed(seed)

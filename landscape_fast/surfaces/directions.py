@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from landscape_fast.arguments import (
+    SEEDS,
+    require_choice,
+    require_number,
+    require_seed,
+    require_whole,
+)
 from landscape_fast.linearise.params import ParameterSpace, Selection
 from landscape_fast.linearise.state import unwrap
 from landscape_fast.metrics.networks import matched_parameters
@@ -37,8 +44,8 @@ class Directions:
             ValueError: There are no points, they do not differ along an axis, or ``steps`` is
                 below 3.
         """
-        if steps < 3:
-            raise ValueError(f"steps must be at least 3, got {steps}")
+        require_whole(3, steps=steps)
+        require_number(least=0, margin=margin)
         if not len(self.points):
             raise ValueError("there are no points to hold")
         found = []
@@ -95,10 +102,9 @@ def random_directions(
         >>> bool(torch.allclose(found.norm(dim=1), model.weight.detach().norm(dim=1)))
         True
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
-    if normalise not in ("filter", "layer", "unit"):
-        raise ValueError(f"normalise must be 'filter', 'layer' or 'unit', got {normalise!r}")
+    require_whole(1, count=count)
+    require_choice(get_args(Normalisation), normalise=normalise)
+    require_seed(seed)
     model = unwrap(model)
     space = ParameterSpace(model, params)
     if normalise != "unit" and all(tensor.dim() < 2 for tensor in space.tensors):
@@ -110,7 +116,7 @@ def random_directions(
     }
     rows = []
     for index in range(count):
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + index) % SEEDS)
         parts = [
             torch.randn(shape, generator=generator, dtype=torch.float64) for shape in space.shapes
         ]
@@ -160,9 +166,9 @@ def plane_through(
                 [1.0000, 0.0000],
                 [0.5000, 1.0000]], dtype=torch.float64)
     """
-    model_a = unwrap(model_a)
+    model_a = unwrap(model_a, "model_a")
     origin, sides = None, []
-    for other in (unwrap(model_b), unwrap(model_c)):
+    for other in (unwrap(model_b, "model_b"), unwrap(model_c, "model_c")):
         space, tensors = matched_parameters(model_a, other, params)
         origin = _vector(space.tensors)
         sides.append(_vector(tensors) - origin)
@@ -220,14 +226,16 @@ def trajectory_directions(
         >>> found.points.abs().flatten().tolist(), found.shares.tolist()
         ([4.0, 2.0, 0.0], [1.0])
     """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
+    require_whole(1, count=count)
     model = unwrap(model)
+    if isinstance(checkpoints, nn.Module) or not isinstance(checkpoints, Iterable):
+        kind = type(checkpoints).__name__
+        raise TypeError(f"checkpoints must be a sequence of modules, got {kind}")
     space = ParameterSpace(model, params)
     origin = _vector(space.tensors)
     moved = []
-    for other in checkpoints:
-        _, tensors = matched_parameters(model, unwrap(other), params)
+    for index, other in enumerate(checkpoints):
+        _, tensors = matched_parameters(model, unwrap(other, f"checkpoints[{index}]"), params)
         moved.append(_vector(tensors) - origin)
     if len(moved) <= count:
         raise ValueError(f"{count} directions need more than {count} checkpoints, got {len(moved)}")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_choice, require_number, require_seed, require_whole
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
@@ -92,13 +93,15 @@ def loss_surface(
         >>> loss_surface(model, data, directions=line, steps=5, criterion=nn.MSELoss()).values
         tensor([1.0000, 0.2500, 0.0000, 0.2500, 1.0000], dtype=torch.float64)
     """
-    if batchnorm not in ("eval", "recalibrate"):
-        raise ValueError(f"batchnorm must be 'eval' or 'recalibrate', got {batchnorm!r}")
-    if points_at_once < 1:
-        raise ValueError(f"points_at_once must be at least 1, got {points_at_once}")
+    if not isinstance(path, str | os.PathLike | None):
+        raise TypeError(f"path must be a path, got {type(path).__name__}")
+    require_choice(("eval", "recalibrate"), batchnorm=batchnorm)
+    require_whole(1, points_at_once=points_at_once)
+    require_seed(seed)
     model, objective = measurable(model), Objective(criterion, loss_fn)
     space = ParameterSpace(model, params)
-    if isinstance(directions, int):
+    if not isinstance(directions, Directions | Eigenpairs | Tensor):
+        require_whole(1, directions=directions)
         directions = random_directions(model, directions, params=params, seed=seed)
     vectors, points, shares = _unpacked(directions, space)
     axes = _axes(steps, span, len(vectors))
@@ -141,11 +144,6 @@ def _unpacked(
     directions: Directions | Eigenpairs | Tensor, space: ParameterSpace
 ) -> tuple[Tensor, Tensor, tuple[float, ...]]:
     """Vectors (d, n), points (p, d), and shares of each direction."""
-    if not isinstance(directions, Directions | Eigenpairs | Tensor):
-        raise TypeError(
-            "directions must be Directions, Eigenpairs, a tensor (d, n) or a number, got "
-            f"{type(directions).__name__}"
-        )
     vectors = directions if isinstance(directions, Tensor) else directions.vectors
     vectors = vectors.detach().reshape(-1, vectors.shape[-1]).to(space.device, space.dtype)
     if vectors.shape[1] != space.size or not len(vectors):
@@ -166,23 +164,33 @@ def _axes(
     count: int,
 ) -> list[np.ndarray]:
     """Coordinates along each axis, with an exact 0 among them."""
-    numbers = [steps] * count if isinstance(steps, int) else [int(number) for number in steps]
-    ends: list[tuple[float, float]]
-    if isinstance(span, int | float):
-        ends = [(-float(span), float(span))] * count
-    elif all(isinstance(end, int | float) for end in span):
-        ends = [(float(span[0]), float(span[1]))] * count  # type: ignore[arg-type]
-    else:
-        ends = [(float(low), float(high)) for low, high in span]  # type: ignore[misc]
+    numbers = list(steps) if isinstance(steps, Iterable) else [steps] * count
+    for number in numbers:
+        require_whole(2, steps=number)
+    if not isinstance(span, Iterable):
+        require_number(above=0, span=span)
+        span = (-span, span)
+    given_ends: list[Any] = list(span)
+    nested = any(isinstance(end, Iterable) for end in given_ends)
+    ends = [_pair(each) for each in (given_ends if nested else [given_ends] * count)]
     for name, given in (("steps", numbers), ("span", ends)):
         if len(given) != count:
             raise ValueError(f"{name} has {len(given)} entries for {count} directions")
     return [_axis(number, low, high) for number, (low, high) in zip(numbers, ends, strict=True)]
 
 
+def _pair(ends: Any) -> tuple[float, float]:
+    pair = list(ends) if isinstance(ends, Iterable) else []
+    if len(pair) != 2:
+        raise ValueError(
+            f"span must be a number, (low, high) or a pair for each axis, got {ends!r}"
+        )
+    for end in pair:
+        require_number(span=end)
+    return float(pair[0]), float(pair[1])
+
+
 def _axis(steps: int, low: float, high: float) -> np.ndarray:
-    if steps < 2:
-        raise ValueError(f"steps must be at least 2, got {steps}")
     if not (low <= 0 <= high and low < high):
         raise ValueError(f"span must hold the model at 0, got ({low}, {high})")
     place = -low / (high - low)  # of the model, as a part of the axis

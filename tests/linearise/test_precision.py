@@ -37,7 +37,7 @@ def test_the_result_records_the_precision():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"precision": "float16"}, "must be one of"),
+        ({"precision": "float16"}, "must be 'float32', 'tf32' or 'bfloat16'"),
         ({"precision": "tf32"}, "needs a CUDA device"),
         ({"precision": "bfloat16", "engine": "autograd"}, "captured engine"),
     ],

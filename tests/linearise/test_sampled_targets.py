@@ -140,10 +140,8 @@ def ggn(data=None, **options):
 @pytest.mark.parametrize(
     ("act", "text"),
     [
-        (lambda: ggn(monte_carlo=0), "monte_carlo must be a number of draws of at least 1, got 0"),
-        (lambda: ggn(seed=-1), r"seed must be a whole number in \[0, 2\*\*64\), got -1"),
-        (lambda: ggn(seed="1"), "seed must be a whole number"),
-        (lambda: ggn(monte_carlo=True), "monte_carlo must be a number of draws"),
+        (lambda: ggn(monte_carlo=0), "monte_carlo must be a whole number of at least 1, got 0"),
+        (lambda: ggn(seed=-1), "seed must be a whole number of at least 0 .* got -1"),
         (lambda: ggn(loss_fn=lambda m, b: m(b[0]).sum()), "which a loss_fn does not state"),
         (lambda: ggn(criterion=nn.HuberLoss()), "HuberLoss is none that is known"),
         (lambda: ggn(criterion=lambda o, y: o.sum()), "function is none that is known"),

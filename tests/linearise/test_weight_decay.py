@@ -92,11 +92,11 @@ def test_either_name_of_a_tied_weight_will_do():
 @pytest.mark.parametrize(
     ("rates", "error", "text"),
     [
-        (-0.1, ValueError, "weight_decay must be finite and at least 0, got -0.1"),
-        (math.nan, ValueError, "weight_decay must be finite"),
-        ({"0": math.inf}, ValueError, r"weight_decay\['0'\] must be finite"),
-        (True, TypeError, "weight_decay must be a number, got bool"),
-        ("0.1", TypeError, "weight_decay must be a number, got str"),
+        (-0.1, ValueError, "weight_decay must be at least 0 and finite, got -0.1"),
+        (math.nan, ValueError, "weight_decay must be at least 0 and finite"),
+        ({"0": math.inf}, ValueError, r"weight_decay\['0'\] must be .* finite"),
+        (True, TypeError, "weight_decay must be .* got True"),
+        ("0.1", TypeError, "weight_decay must be .* got '0.1'"),
         (
             {"0.weights": 0.1},
             ValueError,

@@ -173,8 +173,8 @@ def test_nothing_of_the_models_is_changed():
     ("arguments", "text"),
     [
         ({"rtol_omitted": 1.0}, "rtol_omitted must be at least 0 and below 1, got 1.0"),
-        ({"max_rows": 0}, "max_rows must be at least 1 or None, got 0"),
-        ({"vectors": -1}, "vectors must not be negative, got -1"),
+        ({"max_rows": 0}, "max_rows must be a whole number of at least 1, got 0"),
+        ({"vectors": -1}, "vectors must be a whole number of at least 0, got -1"),
         ({"vectors": 40}, "vectors=40 are wanted, but G has rank 18"),
         ({"memory_budget": 0}, "larger than memory_budget"),
     ],

@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from landscape_fast.arguments import require_choice
+
 Precision = Literal["float32", "tf32", "bfloat16"]
 
 _factors: ContextVar[torch.dtype | None] = ContextVar("factors", default=None)
@@ -25,8 +27,7 @@ def check_precision(precision: str, dtype: torch.dtype, device: torch.device) ->
     Raises:
         ValueError: Naming ``precision``.
     """
-    if precision not in get_args(Precision):
-        raise ValueError(f"precision must be one of {get_args(Precision)}, got {precision!r}")
+    require_choice(get_args(Precision), precision=precision)
     if precision != "float32" and dtype != torch.float32:
         raise ValueError(f"precision={precision!r} needs float32 parameters, got {dtype}")
     if precision == "tf32" and device.type != "cuda":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.arguments import require_number, require_seed
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.engines import attempted
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
@@ -92,8 +93,8 @@ class GaussNewtonDiagonal:
         self._objective = Objective(criterion, loss_fn)
         self._seed = seed
         with self._processes.together():
-            if not 0 <= rtol_omitted < 1:
-                raise ValueError(f"rtol_omitted must be at least 0 and below 1, got {rtol_omitted}")
+            require_number(least=0, below=1, rtol_omitted=rtol_omitted)
+            require_seed(seed)
             self._model = measurable(model)
             self.space = ParameterSpace(self._model, params)
         self._processes.require_same(
