@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.tri import TriAnalyzer, Triangulation
+from matplotlib.tri import Triangulation
 from numpy.typing import NDArray
 
 from landscape_fast.plots.canvas import blank_figure, own_style
@@ -22,7 +22,7 @@ Number = NDArray[np.float64]
 _FLAT, _JOINED, _MARK = "#D55E00", "#0072B2", "#cc3311"
 _CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]])
 _DECADES = 4  # of the loss that colours span, from the top
-_SLIVER = 0.03  # inner by outer radius of a triangle that is not drawn
+_ON_EDGE = 60  # points along an edge
 
 
 def connector_figure(found: Connector) -> Figure:
@@ -116,8 +116,16 @@ def _triangle(axes: Axes, places: Number, values: Number, norm: LogNorm) -> None
     axes.set_axis_off()
     kept = np.isfinite(values)
     if kept.sum() >= 3:
-        mesh = Triangulation(*places[kept].T)
-        # Slivers along the edges join far points and would be coloured by nothing near.
-        mesh.set_mask(TriAnalyzer(mesh).get_flat_tri_mask(_SLIVER))
-        shown = np.clip(values[kept], norm.vmin, norm.vmax)
-        axes.tripcolor(mesh, shown, norm=norm, cmap="viridis", shading="gouraud")
+        places, values = places[kept], values[kept]
+        # Few random points lie near an edge: its colour is that of the nearest.
+        t = np.linspace(0, 1, _ON_EDGE)[1:-1, None, None]
+        edge = ((1 - t) * _CORNERS + t * np.roll(_CORNERS, 1, axis=0)).reshape(-1, 2)
+        near = np.square(edge[:, None] - places).sum(-1).argmin(1)
+        shown = np.clip(np.concatenate([values, values[near]]), norm.vmin, norm.vmax)
+        axes.tripcolor(
+            Triangulation(*np.concatenate([places, edge]).T),
+            shown,
+            norm=norm,
+            cmap="viridis",
+            shading="gouraud",
+        )
