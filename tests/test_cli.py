@@ -276,7 +276,7 @@ def test_the_axis_of_a_study_says_what_the_width_of_its_network_is(folder, monke
         "landscape_fast.plots.save_panels", lambda *_, labels, **rest: told.update(labels) or []
     )
     study = Study.model_validate(blobs.study(model="mlp", data="digits"))
-    draw(folder / "out/phases.csv", study, folder / "again")
+    draw(folder / "out/phases.csv", study, folder / "out/figures")
     assert told == {"width": "Width (units of a hidden layer)"}
 
 

@@ -65,8 +65,8 @@ class Schedule:
         >>> schedule = Schedule([measure, train])
         >>> schedule.next().id, schedule.next()
         ('train', None)
-        >>> schedule.finish(train, usable=False)
-        [Task(id='measure', stage='measure', work=None, needs=('train',), cost=1.0)]
+        >>> [task.id for task in schedule.finish(train, usable=False)]
+        ['measure']
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
