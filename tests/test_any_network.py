@@ -93,7 +93,6 @@ DATA = {
     "transformer": images((1, 4, 4)),
     "spiking": images((6, 4)),
 }
-SMOOTH = ("table", "convolutional", "transformer")
 
 
 def criterion(kind: str) -> nn.Module:
@@ -121,7 +120,9 @@ def dense(kind: str) -> Tensor:
     return dense_hessian(expanded() if kind == "spiking" else build(kind), whole_loss(kind))
 
 
-@pytest.mark.parametrize("kind", SMOOTH)
+@pytest.mark.parametrize(
+    "kind", ["table", "convolutional", pytest.param("transformer", marks=pytest.mark.slow)]
+)
 def test_eigenvalues_trace_and_spectrum_are_those_of_the_dense_hessian(kind):
     model, loss = build(kind), {"criterion": criterion(kind)}
     hessian = dense(kind)
