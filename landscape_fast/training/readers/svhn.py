@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from landscape_fast.training.readers.images import Images, first_complete
 
@@ -37,6 +36,8 @@ def read_svhn(root: str | Path) -> tuple[Images, Images]:
 
 
 def _read(path: Path) -> Images:
+    from scipy.io import loadmat  # a twelfth of a worker's start, which few studies need
+
     try:
         content = loadmat(path, variable_names=("X", "y"))
         pixels, labels = content["X"], content["y"].astype(np.int64).reshape(-1)
