@@ -47,6 +47,8 @@ MODELS, LOADERS = (None, nn.Linear, "net"), (None, 3, [], [("a", "b")], [torch.o
 CRITERIA, PARAMS = ("mse", nn.MSELoss), (3, "nowhere")
 WHOLE, NUMBER = ("x", 2.5, 3.0, None), ("x", math.nan, [1.0])
 
+COLUMNS = ("width", "batch_size", "log_hessian_trace", "mc_train_err", "cka_softmax_mean")
+
 # What a call needs, by the name of the argument.
 GIVEN: dict[str, Callable[[], Any]] = {
     **dict.fromkeys(("model", "model_a", "model_b", "model_c"), Unwilling),
@@ -66,11 +68,14 @@ GIVEN: dict[str, Callable[[], Any]] = {
     "groups": lambda: {0.1: [Unwilling(), Unwilling()], 0.2: [Unwilling(), Unwilling()]},
     "steps": lambda: 2,
     "recipe": lambda: Recipe(model="mlp", data="digits"),
-    "table": lambda: {"width": [1], "batch_size": [1], "phase": ["I"]},
+    "table": lambda: {key: [1.0] for key in COLUMNS} | {"phase": ["I"]},
     "one": lambda: torch.eye(3),
     "other": lambda: torch.eye(3),
 }
-OWN = {compute_hessian_eigenthings: {"loss": lambda: unwilling}}
+OWN: dict[Any, dict[str, Callable[[], Any]]] = {
+    compute_hessian_eigenthings: {"loss": lambda: unwilling},
+    landscape_fast.instability: {"steps": lambda: [1, 2]},
+}
 # Wrong values by the name of the argument, where its annotation does not say them.
 BY_NAME: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("model", "model_a", "model_b", "model_c"), MODELS),
@@ -128,11 +133,13 @@ LATE = {
     "connector",
     "ensemble_geometry",
     "goldilocks_zone",
+    "instability",
     "hyperplane_training",
     "intrinsic_dimension",
     "loss_growth",
     "low_loss_simplex",
     "plane_curvature",
+    "radial_tunnel",
     "tunnel_trend",
 }
 CALLS: list[Callable[..., Any]] = [

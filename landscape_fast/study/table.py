@@ -99,6 +99,8 @@ def with_columns(table: T, added: Mapping[str, Array]) -> T:
 
 def column(columns: Columns, name: str, *, argument: str) -> Array:
     """Return the column that ``argument`` asks for; a missing one raises with its nearest names."""
+    if not isinstance(name, str):
+        raise TypeError(f"{argument} must be the name of a column, got {name!r}")
     if name in columns:
         return columns[name]
     near = difflib.get_close_matches(name, columns, n=3, cutoff=0.4)

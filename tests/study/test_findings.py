@@ -285,7 +285,7 @@ def test_a_wider_level_gives_a_wider_interval():
     ("options", "said"),
     [
         ({"level": 1.0}, "level must be positive and below 1, got 1.0"),
-        ({"replicates": 0}, "replicates must be at least 1, got 0"),
+        ({"replicates": 0}, "replicates must be a whole number of at least 1, got 0"),
         ({"load": "wdth"}, "load: .*'wdth'.*'width'"),
     ],
 )
