@@ -2,7 +2,7 @@
 
     python experiments/local_geometry.py docs/images
 
-A few minutes on two cores. After Fort and Ganguli (2019), arXiv:1910.05929, and Li, Farkhoor, Liu
+A minute or two on two cores. After Fort and Ganguli (2019), arXiv:1910.05929, and Li, Farkhoor, Liu
 and Yosinski (2018), arXiv:1804.08838. What it finds goes to ``local-geometry.json``, from which the
 tables of docs/studies/local-geometry.md are made (``--tables`` prints them again).
 """
@@ -49,8 +49,9 @@ STEPS = (0, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2400)
 STAGES = {"start": 0, "middle": 80, "end": 2400}  # steps that the tables show
 CLASSES = range(2, 11)
 SCALES = [10 ** (place / 6) for place in range(-6, 7)]
-PLANES = (5, 20, 80)
-DIMENSIONS = (2, 5, 10, 20, 30, 40, 60, 80, 120, 200)
+PLANES = (20, 80)
+DIMENSIONS = (5, 10, 20, 40, 60, 80, 120, 200)
+IN_PLANES, OUTSIDE = 2e-2, 3e-3  # rates of Adam
 BESIDE = 200  # samples of the spectrum beside the random model
 BLUE, RED, GREY, GREEN = "#4477aa", "#cc3311", "#888888", "#228833"
 
@@ -67,15 +68,15 @@ def digits(classes: int = 10) -> tuple[Tensor, Tensor, Batches]:
     return x[:count], y[:count], [(x[count:], y[count:])]
 
 
-def network(classes: int = 10) -> nn.Module:
+def network(classes: int = 10, *, bias: bool = True) -> nn.Module:
     """Two hidden layers of 40, as initialised by torch."""
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Linear(64, WIDTH),
+        nn.Linear(64, WIDTH, bias),
         nn.ReLU(),
-        nn.Linear(WIDTH, WIDTH),
+        nn.Linear(WIDTH, WIDTH, bias),
         nn.ReLU(),
-        nn.Linear(WIDTH, classes),
+        nn.Linear(WIDTH, classes, bias),
     )
 
 
@@ -143,13 +144,11 @@ def logit_curvature(model: nn.Module, data: Batches) -> dict[str, float]:
 
 
 def outliers_by_class() -> list[dict[str, float]]:
-    """Eigenvalues above the largest gap, of networks for the first classes after 10 epochs."""
+    """Eigenvalues above the largest gap, of networks for the first classes in the middle."""
     rows = []
     for classes in CLASSES:
         x, y, _ = digits(classes)
-        model = network(classes)
-        steps = 10 * len(x.split(BATCH))
-        (model,) = train(model, x, y, (steps,)).values()
+        (model,) = train(network(classes), x, y, (STAGES["middle"],)).values()
         values = top_eigs(model, [(x, y)], k=3 * classes, tol=1e-3, max_products=2000).values
         gap = largest_gap(values, limit=2 * classes)
         rows.append({"classes": classes, "count": gap.count, "ratio": gap.ratio})
@@ -183,14 +182,15 @@ def beside(model: nn.Module, x: Tensor, y: Tensor, picture: Path) -> dict[str, A
 
 def zone(data: Batches, held_out: Batches) -> dict[str, Any]:
     """Excess over the scale of the weights, and accuracies of training in planes there."""
-    found = goldilocks_zone(network(), data, SCALES, rtol=0.03)
-    start = {name: tensor.clone() for name, tensor in network().state_dict().items()}
+    with_biases = goldilocks_zone(network(), data, SCALES, rtol=0.05)
+    found = goldilocks_zone(network(bias=False), data, SCALES, rtol=0.05)
     accuracies: dict[int, list[float]] = {d: [] for d in PLANES}
     for scale in SCALES:
-        model = network()
-        model.load_state_dict({name: scale * tensor for name, tensor in start.items()})
+        model = network(bias=False)
+        for parameter in model.parameters():
+            parameter.data *= scale
         for d in PLANES:
-            run = hyperplane_training(model, data, d, judged_by=held_out, epochs=40)
+            run = hyperplane_training(model, data, d, judged_by=held_out, lr=IN_PLANES)
             accuracies[d].append(0.0 if run.diverged else run.accuracy)
     planes = plane_curvature(network(), data, 20, planes=10)
     return {
@@ -198,9 +198,10 @@ def zone(data: Batches, held_out: Batches) -> dict[str, Any]:
         "excess": found.excess.tolist(),
         "stderr": found.stderr.tolist(),
         "peak": found.peak,
+        "with_biases": with_biases.excess.tolist(),
         "accuracies": {str(d): column for d, column in accuracies.items()},
         "in_plane": float(planes.excess.mean()),
-        "in_plane_foretold": float(found.in_plane(20)[SCALES.index(1.0)]),
+        "in_plane_foretold": float(with_biases.in_plane(20)[SCALES.index(1.0)]),
         "in_plane_positive": float(planes.positive.mean()),
     }
 
@@ -224,8 +225,10 @@ def main() -> None:
     rows = along_the_run(run, data)
     rise = transient([int(row["step"]) for row in rows], [row["top"] for row in rows])
     density = spectral_density(middle, data, starts=6, steps=100)
+    options: dict[str, Any] = {"judged_by": held_out, "epochs": 40}
+    outside = hyperplane_training(network(), data, None, lr=OUTSIDE, **options).accuracy
     dimension = intrinsic_dimension(
-        network(), data, DIMENSIONS, planes=3, judged_by=held_out, epochs=60
+        network(), data, DIMENSIONS, planes=3, baseline=outside, lr=IN_PLANES, **options
     )
     numbers: dict[str, Any] = {
         "parameters": sum(p.numel() for p in network().parameters()),
@@ -233,7 +236,7 @@ def main() -> None:
         "run": rows,
         "transient": [rise.peak_step, rise.rise, rise.fall],
         "logit_curvature": {name: logit_curvature(run[at], data) for name, at in STAGES.items()},
-        "density_outliers": list(density.outliers().count),
+        "density_outliers": list(density.outliers(gap=1.0).count),
         "classes": outliers_by_class(),
         "beside": beside(middle, x, y, out / "local-geometry-spectrum.png"),
         "zone": zone(data, held_out),
@@ -248,7 +251,6 @@ def main() -> None:
     file.write_text(json.dumps(numbers, indent=1) + "\n")
     dimension.plot().savefig(out / "local-geometry-dimension.png", dpi=100)
     logit_clustering(middle, data).plot().savefig(out / "local-geometry-clusters.png", dpi=100)
-    density.plot().savefig(out / "local-geometry-density.png", dpi=100)
     with own_style():
         draw_run(rows, out / "local-geometry-run.png")
         draw_classes(numbers["classes"], out / "local-geometry-outliers.png")
@@ -266,11 +268,15 @@ def draw_run(rows: list[dict[str, float]], path: Path) -> None:
 
     line(top, "top", BLUE, "largest eigenvalue of H")
     line(top, "foretold", RED, "random model, foretold")
-    peak = max(rows, key=lambda row: row["top"])
-    top.set_title(f"Curvature rises until step {peak['step']:.0f}, then falls", fontsize=12)
-    line(share, "share", BLUE, "of the squared gradient in the top 10 directions")
+    values = [row["top"] for row in rows]
+    rise = transient([int(step) for step in steps], values)
+    top.set_title(
+        f"The curvature rises {rise.rise:.0f}-fold, then falls to {rise.fall:.1%} of its peak",
+        fontsize=12,
+    )
+    line(share, "share", BLUE, "share of the squared gradient")
     share.set_ylim(0, 1.02)
-    share.set_title("The gradient stays in the top 10 directions while it learns", fontsize=12)
+    share.set_title("Once it learns, the gradient lies in the top 10 directions", fontsize=12)
     line(frozen, "confidence", RED, "mean largest probability")
     line(frozen, "entropy", BLUE, "entropy, nats")
     frozen.set_title("Probabilities freeze", fontsize=12)
@@ -279,6 +285,7 @@ def draw_run(rows: list[dict[str, float]], path: Path) -> None:
         _plain(axes)
     top.set_ylim(0)
     frozen.set_xscale("symlog", linthresh=1)
+    frozen.set_xlim(-0.1, 1.2 * steps[-1])
     frozen.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     frozen.set_xlabel("Step of SGD", fontsize=12)
     figure.savefig(path, dpi=100)
@@ -307,14 +314,18 @@ def draw_zone(found: dict[str, Any], path: Path) -> None:
     figure = blank_figure(6.4, 6.0)
     above, below = figure.subplots(2, sharex=True)
     bars = [2 * error for error in found["stderr"]]
-    above.errorbar(found["scales"], found["excess"], bars, color=BLUE, marker="o", capsize=3)
+    options: dict[str, Any] = {"color": BLUE, "marker": "o", "capsize": 3}
+    above.errorbar(found["scales"], found["excess"], bars, label="no biases", **options)
+    above.plot(found["scales"], found["with_biases"], ".--", color=GREY, label="with biases")
+    above.legend(frameon=False, fontsize=10)
     above.set_ylabel("Tr H / |H|$_F$", fontsize=12)
     above.set_title(
         f"Most positive curvature at {found['peak'][0]:.2g} times the initial weights", fontsize=12
     )
-    for (d, column), colour in zip(found["accuracies"].items(), (GREEN, BLUE, RED), strict=True):
+    for (d, column), colour in zip(found["accuracies"].items(), (GREEN, RED), strict=True):
         below.plot(found["scales"], column, ".-", color=colour, label=f"{d} dimensions")
-    below.legend(frameon=False, fontsize=10, title="trained in a random plane of")
+    below.legend(frameon=False, fontsize=10, title="trained in a plane of", loc="lower left")
+    below.set_ylim(0, 100)
     below.set_ylabel("Test accuracy, percent", fontsize=12)
     below.set_xlabel("Scale of the initial weights", fontsize=12)
     below.set_xscale("log")

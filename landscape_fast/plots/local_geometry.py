@@ -42,13 +42,11 @@ def clustering_figure(found: LogitClustering) -> Figure:
         axes.invert_yaxis()
         axes.axvline(0.0, color="black", linewidth=0.8)
         for place, value in enumerate(values):
-            aside = (4, 0) if value >= 0 else (-4, 0)
             axes.annotate(
                 f"{value:.2f}",
-                (value, place),
-                xytext=aside,
+                (max(value, 0.0), place),
+                xytext=(4, 0),
                 textcoords="offset points",
-                ha="left" if value >= 0 else "right",
                 va="center",
                 fontsize=11,
             )
