@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -90,15 +90,25 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        if _has_weight_norm(model):
-            stack.enter_context(_PlainWeightNorm())
+        stack.enter_context(plain_weight_norm(model))
         yield
 
 
-class _PlainWeightNorm(TorchFunctionMode):
-    """Weight normalisation in its parts: of torch's own operation the second derivative is wrong.
+def plain_weight_norm(model: nn.Module) -> AbstractContextManager[Any]:
+    """Compute weight normalisation in its parts, inside the block, where ``model`` has any."""
+    found = any(
+        isinstance(part, parametrizations._WeightNorm | WeightNorm)
+        for module in model.modules()
+        for part in (module, *module._forward_pre_hooks.values())
+    )
+    return _PlainWeightNorm() if found else nullcontext()
 
-    Its backward pass reads the norm that the forward pass saved, as a constant (torch 2.13).
+
+class _PlainWeightNorm(TorchFunctionMode):
+    """Weight normalisation in its parts.
+
+    Torch's own operation has no batching rule, and its second derivative is wrong: the backward
+    pass takes the norm that the forward pass saved for a constant (torch 2.13).
     """
 
     def __torch_function__(
@@ -108,14 +118,6 @@ class _PlainWeightNorm(TorchFunctionMode):
             v, g, *dim = args
             return v * (g / torch.norm_except_dim(v, 2, *dim, **(kwargs or {})))
         return func(*args, **(kwargs or {}))
-
-
-def _has_weight_norm(model: nn.Module) -> bool:
-    return any(
-        isinstance(part, parametrizations._WeightNorm | WeightNorm)
-        for module in model.modules()
-        for part in (module, *module._forward_pre_hooks.values())
-    )
 
 
 def custom_functions(value: Tensor) -> list[str]:

@@ -50,11 +50,6 @@ VECTORS |= {
         lambda: zoo.Lambda(lambda x: x + x.prod(1, keepdim=True)),
         slow=("aten.cumprod.default", "aten.prod.dim_int"),
     ),
-    "weight norm": vector(
-        lambda: parametrizations.weight_norm(nn.Linear(4, 4)),
-        autograd="_weight_norm_interface",
-        warning="torch has the second derivative of one of its operations wrong",
-    ),
     # The factors of a linear system are constants to forward mode, and not to double backward.
     "orthogonal": vector(
         lambda: parametrizations.orthogonal(nn.Linear(4, 4), orthogonal_map="cayley"),
