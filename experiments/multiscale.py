@@ -9,9 +9,9 @@ quotes to multiscale.json; the table of that page is made from it.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,20 @@ from landscape_fast.multiscale.magnitudes import (
 )
 from landscape_fast.multiscale.scalar import ScalarLoss, descend, hyperbola, rippled
 from landscape_fast.plots.canvas import blank_figure, own_style
-from landscape_fast.plots.growth import COLOURS, draw_exponents, draw_rises
+from landscape_fast.plots.growth import COLOURS, draw_exponents
 from landscape_fast.plots.stability import draw_losses
 from landscape_fast.results import Growth, StabilityRun
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "studies" / "multiscale.md"
 BLOCK = re.compile(r"(<!-- multiscale: begin -->\n).*(\n<!-- multiscale: end -->)", re.DOTALL)
 EDGE = 16.0  # sharpness at which all three optimisers lose their footing
-STEPS, DECAY = 2000, 1500
-BETWEEN = (1e-2, 1.0)  # rises of the loss that exponents are fitted over
+STEPS, DECAY, SETTLE = 2000, 1500, 4000
+FARTHEST = 30.0  # radius, in weights
+WINDOWS = ((1e-3, 1e-1), (1.0, 10.0))  # rises of the loss that exponents are fitted over
 NAMES = (
     "top eigenvector",
     "10th eigenvector",
-    "last step at the edge",
+    "last step of the run",
     "back to the start",
     "mean of 16 random",
 )
@@ -54,6 +55,7 @@ RULES: dict[str, dict[str, Any]] = {
     "Nesterov": {"momentum": 0.9, "nesterov": True},
 }
 Data = list[tuple[Tensor, Tensor]]
+Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -73,6 +75,9 @@ def digits() -> Data:
 def loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """Half the squared norm of the residual, mean over samples, as Cohen et al. (2021)."""
     return (outputs - targets).square().sum(1).mean() / 2
+
+
+LOSSES: dict[str, Criterion] = {"squared": loss, "cross-entropy": nn.functional.cross_entropy}
 
 
 def edges(data: Data) -> dict[str, StabilityRun]:
@@ -107,40 +112,31 @@ def placed(weights: Tensor) -> nn.Module:
     return model
 
 
-def minimum(model: nn.Module, data: Data) -> nn.Module:
-    """Go down to where the gradient all but vanishes; data in float64."""
-    model = copy.deepcopy(model).double()
-    (x, y), *_ = data
-    method = torch.optim.LBFGS(
-        model.parameters(),
-        max_iter=3000,
-        tolerance_grad=1e-9,
-        tolerance_change=0.0,
-        history_size=50,
-        line_search_fn="strong_wolfe",
+def settled(run: StabilityRun, data: Data, criterion: Criterion) -> nn.Module:
+    """The network below the end of a run: small steps with momentum, far from any threshold."""
+    rule = RULES["heavy ball"]
+    lr = stability_threshold(1.0, **rule) / (4 * EDGE)
+    found = edge_of_stability(
+        placed(run.end), data, lr=lr, steps=SETTLE, every=SETTLE, criterion=criterion, **rule
     )
-
-    def closure() -> Tensor:
-        method.zero_grad()
-        value = loss(model(x), y)
-        value.backward()
-        return value
-
-    method.step(closure)  # type: ignore[arg-type]
-    return model
+    return placed(found.end)
 
 
-def growth(run: StabilityRun, data: Data) -> tuple[Growth, Growth]:
-    """Around the minimum below the end of a run: directions of ``NAMES``, and 16 random ones."""
-    data = [(x.double(), y.double()) for x, y in data]
-    model = minimum(placed(run.end), data)
-    pairs = top_eigs(model, data, k=10, criterion=loss, tol=1e-4)
+def growth(data: Data, criterion: Criterion) -> tuple[Growth, Growth]:
+    """Below the end of a run with momentum: the directions of ``NAMES``, and 16 random ones."""
+    rule = RULES["heavy ball"]
+    lr = stability_threshold(1.0, **rule) / EDGE
+    run = edge_of_stability(
+        network(), data, lr=lr, steps=STEPS, every=STEPS, criterion=criterion, **rule
+    )
+    model = settled(run, data, criterion)
+    pairs = top_eigs(model, data, k=10, criterion=criterion, tol=1e-4)
     start, here = (
         torch.cat([part.detach().double().reshape(-1) for part in one.parameters()])
         for one in (network(), model)
     )
-    vectors = [pairs.vectors[0], pairs.vectors[9], run.move.double(), start - here]
-    options: dict[str, Any] = {"span": (1e-5, 30.0), "per_decade": 12, "criterion": loss}
+    vectors = [part.double() for part in (*pairs.vectors[[0, 9]], run.move, start - here)]
+    options: dict[str, Any] = {"span": (1e-5, FARTHEST), "per_decade": 12, "criterion": criterion}
     random = loss_growth(model, data, directions=16, **options)
     found = loss_growth(model, data, directions=torch.stack(vectors), **options)
     mean = {
@@ -154,39 +150,42 @@ def growth_numbers(found: Growth, random: Growth) -> dict[str, Any]:
     """Exponents with errors and quadratic radii; of random directions the error over 16."""
     rows: dict[str, Any] = {"loss": found.loss, "slope": float(found.slopes.abs().max())}
     for index, name in enumerate(NAMES):
-        fit, radius = found.exponent(index, between=BETWEEN), found.quadratic_radius(index)
+        radius = found.quadratic_radius(index)
         rows[name] = {
-            "exponent": fit.exponent,
-            "stderr": fit.stderr,
-            "from": fit.window[0],
-            "to": fit.window[1],
+            "curvature": float(found.curvatures[index]),
             "radius": radius.value,
             "ratio": radius.ratio,
-            "curvature": float(found.curvatures[index]),
+            "exponents": [exponent(found, index, between) for between in WINDOWS],
         }
-    fits = [random.exponent(index, between=BETWEEN).exponent for index in range(16)]
-    rows[NAMES[-1]]["spread"] = float(np.std(fits, ddof=1))
+    for at, between in enumerate(WINDOWS):
+        fits = [exponent(random, index, between) for index in range(16)]
+        if rows[NAMES[-1]]["exponents"][at] and all(fits):
+            spread = np.std([fit[0] for fit in fits if fit], ddof=1)
+            rows[NAMES[-1]]["exponents"][at][1] = float(spread) / 4
     return rows
 
 
-def draw_growth(found: Growth, numbers: dict[str, Any]) -> Figure:
-    """Rises and local exponents of every direction."""
-    slowest = min(numbers[name]["exponent"] for name in NAMES)
+def exponent(found: Growth, index: int, between: tuple[float, float]) -> list[float] | None:
+    """Exponent, its error and the radii it is from; None where the rise does not get so far."""
+    if not bool((found.rises[index] > between[1]).any()):
+        return None
+    fit = found.exponent(index, between=between)
+    return [fit.exponent, fit.stderr, *fit.window]
+
+
+def draw_growth(found: dict[str, Growth]) -> Figure:
+    """Local exponents of every direction under both losses."""
     with own_style():
         figure = blank_figure(11.0, 4.4)
-        left, right = figure.subplots(1, 2)
-        draw_rises(left, found, NAMES)
-        draw_exponents(right, found, NAMES)
-        for axes in (left, right):
-            axes.set_xlim(1e-3, 30.0)
-        left.set_ylim(1e-7, 1e2)
-        left.legend(fontsize=10, frameon=False)
-        left.set_title("Loss above a minimum, digits", fontsize=12, loc="left")
-        right.set_title(
-            f"Quadratic close by, exponents down to {slowest:.2f} farther out",
-            fontsize=12,
-            loc="left",
-        )
+        for axes, (name, one) in zip(
+            figure.subplots(1, 2, sharey=True), found.items(), strict=True
+        ):
+            draw_exponents(axes, one, NAMES)
+            axes.set_xlim(1e-3, FARTHEST)
+            axes.set_ylim(0.0, 4.0)
+            axes.set_title(f"Digits, {name} loss", fontsize=12, loc="left")
+        figure.axes[0].legend(fontsize=10, frameon=False, loc="upper left")
+        figure.axes[1].set_ylabel("")
     return figure
 
 
@@ -322,7 +321,10 @@ def draw_decay(run: StabilityRun, toy: dict[str, np.ndarray]) -> Figure:
         left, right = figure.subplots(1, 2)
         rates = toy["rates"]
         left.plot(rates, toy["closed form"], color="0.35", linewidth=1.2, label="closed form")
-        for name, colour in (("bowl of slope 2", COLOURS[0]), ("bowl with ripples", COLOURS[1])):
+        for name, colour in (
+            ("sqrt(1 + (2 x)^2) - 1", COLOURS[0]),
+            ("x^2 / 2 and ripples", COLOURS[1]),
+        ):
             left.plot(rates, toy[name], "o", markersize=4, color=colour, label=name)
         left.set(xscale="log", yscale="log", ylim=(1e-4, 10))
         left.set_xlabel("Learning rate", fontsize=12)
@@ -332,23 +334,30 @@ def draw_decay(run: StabilityRun, toy: dict[str, np.ndarray]) -> Figure:
         draw_losses(right, run)
         right.axvline(DECAY, color="#cc3311", linewidth=1.2, linestyle=(0, (4, 2)))
         right.text(DECAY + 10, float(run.losses[1:].max()) / 2, "rate / 4", color="#cc3311")
-        right.set_title("Digits: the loss drops when the rate does", fontsize=12, loc="left")
+        right.set_title(
+            "Digits: a lower rate ends the spikes, and is slower", fontsize=12, loc="left"
+        )
     return figure
 
 
 def table(numbers: dict[str, Any]) -> str:
     """The tables of the page."""
+    heads = [f"exponent, rises {low:g} to {high:g}" for low, high in WINDOWS]
     rows = [
-        "| direction | curvature | quadratic up to | exponent between "
-        f"{BETWEEN[0]:g} and {BETWEEN[1]:g} | radii |",
-        "|---|---|---|---|---|",
+        f"| loss | direction | curvature | quadratic up to | {' | '.join(heads)} |",
+        "|---|---|---|---|---|---|",
     ]
-    for name in NAMES:
-        row = numbers["growth"][name]
-        rows.append(
-            f"| {name} | {row['curvature']:.3g} | {row['radius']:.2g} | {row['exponent']:.2f} ± "
-            f"{row['stderr']:.2f} | {row['from']:.2g} to {row['to']:.2g} |"
-        )
+    for kind, found in numbers["growth"].items():
+        for name in NAMES:
+            row = found[name]
+            radius = f"{row['radius']:.2g}" if row["radius"] < FARTHEST else "all radii"
+            said = [
+                "not reached" if fit is None else f"{fit[0]:.3f} ± {fit[1]:.3f}"
+                for fit in row["exponents"]
+            ]
+            rows.append(
+                f"| {kind} | {name} | {row['curvature']:.2g} | {radius} | {' | '.join(said)} |"
+            )
     rows += [
         "",
         "| optimiser | learning rate | threshold | crossed at step | hovers at | loss rises in |",
@@ -390,23 +399,23 @@ def main() -> None:
     data = digits()
     runs = edges(data)
     decay = decayed(data)
-    around, random = growth(runs["gradient descent"], data)
+    around = {name: growth(data, criterion) for name, criterion in LOSSES.items()}
     separate, laws, predicted = magnitudes()
     rates = np.geomspace(0.02, 2.0, 60)
     toy = {
         "rates": rates,
         "closed form": np.maximum(2 * rates - 1, 1e-9),
-        "bowl of slope 2": levels(hyperbola(2.0), rates, start=1.0),
-        "bowl with ripples": levels(rippled(1.0, 0.01, 40.0), rates, start=1.0),
+        "sqrt(1 + (2 x)^2) - 1": levels(hyperbola(2.0), rates, start=1.0),
+        "x^2 / 2 and ripples": levels(rippled(1.0, 0.01, 40.0), rates, start=1.0),
     }
     numbers = {
         "edge": edge_numbers(runs),
-        "growth": growth_numbers(around, random),
+        "growth": {name: growth_numbers(*found) for name, found in around.items()},
         "magnitudes": predicted,
         "decay": decay_numbers(decay),
     }
     figures = {
-        "growth": draw_growth(around, numbers["growth"]),
+        "growth": draw_growth({name: found for name, (found, _) in around.items()}),
         "magnitudes": draw_magnitudes(separate, laws, predicted),
         "edge": draw_edges(runs),
         "decay": draw_decay(decay, toy),
