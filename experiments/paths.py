@@ -20,8 +20,9 @@ from landscape_fast.training.data import Dataset
 from landscape_fast.training.fit import fit
 from landscape_fast.training.recipe import Recipe
 
-RECIPE = Recipe(model="small_cnn", data="digits", width=8, batch_size=32, epochs=20, lr=0.1)
-PART_AT = (0, 5, 11, 22, 44, 88, 176, 352, 704)  # of 880 steps
+RECIPE = Recipe(model="small_cnn", data="digits", width=8, batch_size=32, epochs=12, lr=0.1)
+HOT = RECIPE.model_copy(update={"lr": 0.5})  # noise of SGD that parts copies
+PART_AT = (0, 11, 44, 132, 264, 528)  # of 528 steps, 44 to an epoch
 COLOURS = {"line": "0.5", "bezier": "#4477aa", "polychain": "#228833", "autoneb": "#cc3311"}
 NAMES = {
     "line": "straight line",
@@ -43,12 +44,12 @@ def paths(data: Dataset) -> dict[str, Connectivity]:
     """What joins two runs from different seeds."""
     ends, rows = (network(data, 0), network(data, 1)), data.batches("train", 128)
     measured: dict[str, Any] = {"points": 31}
-    training: dict[str, Any] = {"epochs": 60, "lr": 0.05, **measured}
+    training: dict[str, Any] = {"epochs": 40, "lr": 0.05, **measured}
     return {
         "line": connectivity(*ends, rows, epochs=0, **measured),
         "bezier": connectivity(*ends, rows, **training),
         "polychain": connectivity(*ends, rows, bends=3, curve="polychain", **training),
-        "autoneb": autoneb(*ends, rows, cycles=3, epochs=10, lr=0.05, **measured),
+        "autoneb": autoneb(*ends, rows, cycles=3, epochs=6, lr=0.05, **measured),
     }
 
 
@@ -69,15 +70,18 @@ def picture(found: dict[str, Connectivity]) -> Figure:
     return figure
 
 
-def numbers(parted: Instability, joined: dict[str, Connectivity]) -> dict[str, Any]:
+def numbers(parted: dict[str, Instability], joined: dict[str, Connectivity]) -> dict[str, Any]:
     """What the page quotes."""
     return {
         "instability": {
-            "run steps": parted.run_steps,
-            "steps": parted.steps,
-            "barriers": parted.barriers.tolist(),
-            "loss barriers": parted.loss_barriers.tolist(),
-            "stable from": parted.stable_from(),
+            name: {
+                "run steps": found.run_steps,
+                "steps": found.steps,
+                "barriers": found.barriers.tolist(),
+                "loss barriers": found.loss_barriers.tolist(),
+                "stable from": found.stable_from(),
+            }
+            for name, found in parted.items()
         },
         "paths": {
             kind: {
@@ -100,8 +104,11 @@ def main() -> None:
     out = parser.parse_args().output
     out.mkdir(parents=True, exist_ok=True)
     data = RECIPE.load_dataset()
-    parted = instability(RECIPE, PART_AT, orders=(1, 2, 3), dataset=data)
-    parted.plot().savefig(out / "instability.png", dpi=100)
+    parted = {
+        f"lr {recipe.lr}": instability(recipe, PART_AT, orders=(1, 2, 3), dataset=data)
+        for recipe in (RECIPE, HOT)
+    }
+    parted[f"lr {HOT.lr}"].plot().savefig(out / "instability.png", dpi=100)
     joined = paths(data)
     picture(joined).savefig(out / "paths.png", dpi=100, bbox_inches="tight")
     found = numbers(parted, joined)

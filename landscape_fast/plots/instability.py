@@ -13,18 +13,19 @@ if TYPE_CHECKING:
     from landscape_fast.results import Instability
 
 _MEAN, _LIMIT = "#4477aa", "#cc3311"
+_PARTS = {"train": "training", "test": "test"}
 _CONNECTED = 2.0  # percentage points below which copies count as connected
 
 
 def instability_figure(found: Instability) -> Figure:
     """Mean barrier of the error against the step, with every pair as a dot."""
-    steps, barriers = np.array(found.steps), found.barriers.numpy()
+    places, barriers = np.arange(len(found.steps)), found.barriers.numpy()
     with own_style():
         figure = blank_figure(6.4, 4.2)
         axes = figure.add_subplot()
-        axes.plot(steps, barriers.mean(1), color=_MEAN, linewidth=2, marker="o", zorder=3)
+        axes.plot(places, barriers.mean(1), color=_MEAN, linewidth=2, marker="o", zorder=3)
         for pair in barriers.T:
-            axes.plot(steps, pair, ".", color=_MEAN, alpha=0.5)
+            axes.plot(places, pair, ".", color=_MEAN, alpha=0.5)
         axes.axhline(_CONNECTED, color=_LIMIT, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.annotate(
             f"connected below {_CONNECTED:g} points",
@@ -36,12 +37,12 @@ def instability_figure(found: Instability) -> Figure:
             color=_LIMIT,
             fontsize=10,
         )
-        axes.set_xscale("symlog", linthresh=max(1, steps[steps > 0].min(initial=found.run_steps)))
-        axes.set_xticks(steps, [f"{step:,}" for step in steps])
-        axes.minorticks_off()
+        axes.set_xticks(places, [f"{step:,}" for step in found.steps])
         axes.set_ylim(bottom=0)
         axes.set_xlabel(f"Step at which the copies part, of {found.run_steps:,}", fontsize=12)
-        axes.set_ylabel(f"Barrier of the {found.part} error\n(percentage points)", fontsize=12)
+        axes.set_ylabel(
+            f"Barrier of the {_PARTS[found.part]} error\n(percentage points)", fontsize=12
+        )
         stable = found.stable_from(_CONNECTED)
         axes.set_title(
             "Copies never end connected"
