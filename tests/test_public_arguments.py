@@ -132,13 +132,9 @@ SAID = {
 LATE = {
     "connector",
     "ensemble_geometry",
-    "goldilocks_zone",
     "instability",
-    "hyperplane_training",
-    "intrinsic_dimension",
     "loss_growth",
     "low_loss_simplex",
-    "plane_curvature",
     "radial_tunnel",
     "tunnel_trend",
 }

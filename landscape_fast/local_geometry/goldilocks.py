@@ -12,7 +12,7 @@ from landscape_fast.arguments import require_number, require_seed, require_whole
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.operators import HessianOperator
-from landscape_fast.linearise.params import Selection
+from landscape_fast.linearise.params import ParameterSpace, Selection
 from landscape_fast.linearise.state import measurable
 from landscape_fast.local_geometry.planes import orthonormal_rows
 from landscape_fast.metrics.frobenius import frobenius_norm
@@ -72,6 +72,8 @@ def goldilocks_zone(
         >>> found.excess.round(decimals=4)
         tensor([1.4000, 1.4000], dtype=torch.float64)
     """
+    if not isinstance(scales, Iterable):
+        raise TypeError(f"scales must be a sequence of numbers, got {type(scales).__name__}")
     if not len(scales):
         raise ValueError("scales is empty")
     for scale in scales:
@@ -157,6 +159,10 @@ def plane_curvature(
         >>> found.values.flatten().round(decimals=4), found.positive.tolist()
         (tensor([2., 2., 2.], dtype=torch.float64), [1.0, 1.0, 1.0])
     """
+    size = ParameterSpace(measurable(model), params).size
+    require_whole(1, most=size, dimension=dimension)
+    require_whole(1, planes=planes)
+    require_seed(seed)
     op = HessianOperator(
         model,
         loader,
@@ -165,19 +171,16 @@ def plane_curvature(
         params=params,
         memory_budget=memory_budget,
     )
-    require_whole(1, most=op.shape[0], dimension=dimension)
-    require_whole(1, planes=planes)
-    require_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     values = []
     for _ in range(planes):
-        rows = orthonormal_rows(dimension, op.shape[0], generator)
+        rows = orthonormal_rows(dimension, size, generator)
         products = op(rows.to(op.device, op.dtype)).double().cpu()
         inside = products @ rows.T
         values.append(torch.linalg.eigvalsh((inside + inside.T) / 2).flip(0))
     return PlaneCurvature(
         values=torch.stack(values),
-        dimension=op.shape[0],
+        dimension=size,
         products=planes * dimension,
         samples=op.samples,
     )

@@ -91,6 +91,7 @@ def hyperplane_training(
     require_whole(1, epochs=epochs, batch_size=batch_size)
     require_number(above=0, lr=lr)
     require_seed(seed)
+    _require_batches(judged_by)
     network, batches, objective = _read(model, loader, criterion, loss_fn, params, memory_budget)
     n = network.space.size
     if dimension is not None:
@@ -194,6 +195,8 @@ def intrinsic_dimension(
         >>> found.value, found.baseline
         (1, 100.0)
     """
+    if not isinstance(dimensions, Iterable):
+        raise TypeError(f"dimensions must be whole numbers, got {type(dimensions).__name__}")
     for dimension in dimensions:
         require_whole(1, dimensions=dimension)
     dimensions = tuple(int(dimension) for dimension in dimensions)
@@ -202,6 +205,9 @@ def intrinsic_dimension(
     require_number(above=0, most=1, threshold=threshold)
     require_whole(1, planes=planes)
     require_seed(seed)
+    if baseline is not None:
+        require_number(above=0, most=100, baseline=baseline)
+    _require_batches(judged_by)
     network, batches, _ = _read(model, loader, criterion, loss_fn, params, memory_budget)
     if dimensions[-1] > network.space.size:
         raise ValueError(f"dimensions go beyond the {network.space.size} parameters: {dimensions}")
@@ -220,8 +226,8 @@ def intrinsic_dimension(
     if baseline is None:
         whole = hyperplane_training(model, batches, None, seed=seed, **options)
         baseline = whole.accuracy
-    if not 0 < baseline <= 100:
-        raise ValueError(f"baseline must be an accuracy in percent, got {baseline}")
+    if not baseline > 0:
+        raise ValueError(f"baseline must be an accuracy, all dimensions reached {baseline}")
     accuracies = [
         [
             hyperplane_training(model, batches, d, seed=seed + plane, **options).accuracy
@@ -237,6 +243,11 @@ def intrinsic_dimension(
         space=network.space.size,
         basis=basis,
     )
+
+
+def _require_batches(judged_by: object) -> None:
+    if judged_by is not None and not isinstance(judged_by, Iterable):
+        raise TypeError(f"judged_by must be an iterable of batches, got {type(judged_by).__name__}")
 
 
 def _read(

