@@ -18,7 +18,7 @@ from oracles import (
 )
 from torch import nn
 
-from landscape_fast import GGNOperator, ggn_spectrum
+from landscape_fast import GGNOperator, ggn_spectrum, trace
 from landscape_fast.linearise.second_derivative import twice_differentiable
 
 
@@ -210,3 +210,11 @@ def test_padding_single_rows_and_several_lengths_are_taken():
     exact = torch.linalg.eigvalsh(op(torch.eye(op.shape[0], dtype=torch.float64)))
     top = exact.flip(0)[: len(found.values)].clamp_min(0)
     assert_relative(found.values[:10], top[:10], 1e-9)
+
+
+def test_batch_statistics_that_couple_rows_are_named():
+    norm = nn.BatchNorm1d(4, track_running_stats=False)
+    model = nn.Sequential(nn.Linear(5, 4), norm, nn.Tanh(), nn.Linear(4, 3))
+    with pytest.raises(ValueError, match=r"couples rows: '1' .*track_running_stats=False.*GGNOp"):
+        ggn_spectrum(model, [classification(8)])
+    assert "couples rows: '1'" in trace(model, [classification(8)]).note

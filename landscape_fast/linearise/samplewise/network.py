@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from landscape_fast.linearise.agreement import SEPARATE, relative_error, spread_rows
 from landscape_fast.linearise.capture import LossInputs
@@ -72,6 +73,13 @@ class SampledNetwork:
         self._dtype = None if model_is_plain(space) else torch.float32
         if rows(batch) is None:
             raise ValueError("the tensors of the batch have no common rows")
+        for name, module in model.named_modules():
+            if isinstance(module, _BatchNorm) and module.running_mean is None:
+                raise ValueError(
+                    f"the model couples rows: {name!r} normalises by the statistics of each batch "
+                    "(track_running_stats=False), so no row has a gradient of its own; operators "
+                    "(HessianOperator, GGNOperator) take such a model"
+                )
         few = spread_rows(batch)
         with twice_differentiable(model):
             self._inspect(few)
