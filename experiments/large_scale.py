@@ -223,7 +223,7 @@ def widths(
     groups: dict[float, list[nn.Module]], data: Data, test: Data
 ) -> tuple[TunnelTrend, dict[str, Any]]:
     """The trend of one knob, and its figures."""
-    trend = tunnel_trend(groups, data, steps=26, largest=1.25, scales=3)
+    trend = tunnel_trend(groups, data, steps=26, largest=1.25, radial_steps=3)
     settings = [
         {
             "value": value,

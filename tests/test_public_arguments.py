@@ -130,13 +130,8 @@ SAID = {
 }
 # Calls that name some wrong argument late, or as torch does: to be mended in their own files.
 LATE = {
-    "connector",
-    "ensemble_geometry",
     "instability",
     "loss_growth",
-    "low_loss_simplex",
-    "radial_tunnel",
-    "tunnel_trend",
 }
 CALLS: list[Callable[..., Any]] = [
     *(getattr(landscape_fast, name) for name in landscape_fast.__all__),

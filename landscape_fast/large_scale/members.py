@@ -28,8 +28,11 @@ def alike(models: Sequence[nn.Module], least: int = 2) -> tuple[nn.Module, ...]:
         TypeError: It is one module, or an item is none.
         ValueError: There are fewer than ``least``, or a model differs from the first in more.
     """
-    if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList):
+    if not isinstance(models, Sequence | nn.ModuleList):
         raise TypeError(f"models must be a sequence of modules, got one {type(models).__name__}")
+    for index, model in enumerate(models):
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"models[{index}] must be a module, got {type(model).__name__}")
     found = tuple(measurable(model) for model in models)
     if len(found) < least:
         raise ValueError(f"models must hold at least {least} modules, got {len(found)}")

@@ -37,7 +37,7 @@ def radial_tunnel(
     path: Literal["sphere", "line"] = "sphere",
     largest: float = 1.5,
     steps: int = 31,
-    scales: int = 41,
+    radial_steps: int = 41,
     criterion: Criterion | None = None,
     loss_fn: LossFunction | None = None,
     params: Selection = None,
@@ -68,7 +68,7 @@ def radial_tunnel(
         path: ``"sphere"``, or ``"line"``: :math:`P + \lVert P \rVert \tan \varphi \, \hat v`.
         largest: Largest angle in radians, below pi / 2 on a line.
         steps: Angles, 0 included.
-        scales: Values of :math:`\alpha` from 0 to 2, an odd number, so that 1 is among them.
+        radial_steps: Values of :math:`\alpha` from 0 to 2, an odd number, so that 1 is among them.
         criterion: ``criterion(model(inputs), targets)``; default cross-entropy.
         loss_fn: ``loss_fn(model, batch)``, a mean over rows or ``(sum, count)``.
         params: Names or modules that P is of; None for all trainable parameters.
@@ -84,6 +84,7 @@ def radial_tunnel(
     Raises:
         ValueError: An argument is out of range or not known; directions do not fit the parameters;
             all parameters are zero; the loader is empty; ``threshold`` is None for another loss.
+        TypeError: ``directions`` is of another kind.
 
     References:
         Fort and Jastrzebski (2019), arXiv:1906.04724.
@@ -101,10 +102,10 @@ def radial_tunnel(
         True
     """
     require_whole(2, steps=steps)
-    require_whole(3, scales=scales)
+    require_whole(3, radial_steps=radial_steps)
     require_whole(1, points_at_once=points_at_once)
-    if scales % 2 == 0:
-        raise ValueError(f"scales must be odd, so that the model is among them, got {scales}")
+    if radial_steps % 2 == 0:
+        raise ValueError(f"radial_steps must be odd, to hold the model, got {radial_steps}")
     require_choice(("sphere", "line"), path=path)
     require_choice(("eval", "recalibrate"), batchnorm=batchnorm)
     require_number(above=0, most=math.pi if path == "sphere" else 1.57, largest=largest)
@@ -113,7 +114,8 @@ def radial_tunnel(
         require_number(threshold=threshold)
     model, objective = measurable(model), Objective(criterion, loss_fn)
     space = ParameterSpace(model, params)
-    if isinstance(directions, int):
+    if not isinstance(directions, Directions | Tensor):
+        require_whole(1, directions=directions)
         directions = random_directions(
             model, directions, normalise=normalise, params=params, seed=seed
         )
@@ -124,8 +126,8 @@ def radial_tunnel(
         origin = space.flatten([tensor.detach() for tensor in space.tensors])
         sides, norm = _across(directions, origin, space)
         angles = torch.linspace(0.0, largest, steps, dtype=torch.float64)
-        alphas = torch.linspace(0.0, 2.0, scales, dtype=torch.float64)
-        alphas[scales // 2] = 1.0
+        alphas = torch.linspace(0.0, 2.0, radial_steps, dtype=torch.float64)
+        alphas[radial_steps // 2] = 1.0
         loss_at = LossAt(
             model,
             space,
@@ -173,6 +175,7 @@ def tunnel_trend(
 
     Raises:
         ValueError: There is no model, or as :func:`radial_tunnel`.
+        TypeError: ``groups`` is no mapping.
 
     Example:
         >>> groups = {0.1: [nn.Linear(2, 2)], 0.2: [nn.Linear(2, 2)]}
@@ -180,6 +183,8 @@ def tunnel_trend(
         >>> len(tunnel_trend(groups, data, directions=3).widths)
         2
     """
+    if not isinstance(groups, Mapping):
+        raise TypeError(f"groups must be a mapping of models, got {type(groups).__name__}")
     pairs = [(float(setting), model) for setting, models in groups.items() for model in models]
     if not pairs:
         raise ValueError("groups holds no model")
@@ -226,11 +231,6 @@ def _across(
     directions: Directions | Tensor, origin: Tensor, space: ParameterSpace
 ) -> tuple[Tensor, float]:
     """Unit directions (r, n) orthogonal to ``origin`` (n,), and its norm."""
-    if not isinstance(directions, Directions | Tensor):
-        raise TypeError(
-            f"directions must be Directions, a tensor (r, n) or a number, got "
-            f"{type(directions).__name__}"
-        )
     vectors = directions if isinstance(directions, Tensor) else directions.vectors
     if vectors.dim() != 2 or vectors.shape[1] != space.size or not len(vectors):
         raise ValueError(

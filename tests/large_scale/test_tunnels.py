@@ -37,7 +37,7 @@ ONE_ROW = [(torch.zeros(1),)]
 @pytest.mark.parametrize("radius", [1.0, 3.0])
 def test_a_round_bowl_has_the_width_of_its_chord_on_a_sphere(radius):
     model, data = bowl(radius)
-    found = radial_tunnel(model, data, criterion=SQUARES, threshold=0.5, directions=5, steps=301)
+    found = radial_tunnel(model, data, criterion=SQUARES, threshold=0.5, directions=5, steps=151)
     wanted = math.acos(1 - 0.5 / (2 * radius**2))  # |P(phi) - P|^2 = 2 R^2 (1 - cos phi)
     assert found.widths.tolist() == pytest.approx([wanted] * 5, abs=1e-4)
     assert found.stderr < 1e-6
@@ -48,7 +48,7 @@ def test_a_round_bowl_has_the_width_of_its_chord_on_a_sphere(radius):
 def test_on_a_line_the_width_is_the_angle_of_its_distance():
     model, data = bowl(2.0)
     found = radial_tunnel(
-        model, data, criterion=SQUARES, threshold=0.49, directions=3, steps=301, path="line"
+        model, data, criterion=SQUARES, threshold=0.49, directions=3, steps=151, path="line"
     )
     assert found.distances.tolist() == pytest.approx([0.7] * 3, abs=1e-3)
     assert found.width == pytest.approx(math.atan(0.7 / 2.0), abs=1e-4)
@@ -67,7 +67,7 @@ def test_a_wedge_has_the_predicted_width_and_no_end_along_its_ray():
     point = torch.zeros(60, dtype=torch.float64)
     point[:40] = 1.0
     found = radial_tunnel(
-        wedges.network(point), ONE_ROW, loss_fn=wedge_loss, threshold=0.5, directions=60, steps=61
+        wedges.network(point), ONE_ROW, loss_fn=wedge_loss, threshold=0.5, directions=40, steps=31
     )
     low, high = found.interval(0.999)
     assert low < wedges.angular_width(math.sqrt(40.0), 0.5) < high
@@ -94,13 +94,13 @@ def test_a_threshold_that_is_never_passed_gives_infinity():
 
 def test_a_model_above_the_threshold_has_no_tunnel():
     model, data = mlp(), [classification(12)]
-    found = radial_tunnel(model, data, threshold=1e-6, directions=2, steps=3, scales=3)
+    found = radial_tunnel(model, data, threshold=1e-6, directions=2, steps=3, radial_steps=3)
     assert found.width == 0.0
     assert found.radial_range == (1.0, 1.0)
 
 
 def test_the_default_threshold_is_half_of_the_loss_of_chance():
-    found = radial_tunnel(mlp(), [classification(12)], directions=1, steps=2, scales=3)
+    found = radial_tunnel(mlp(), [classification(12)], directions=1, steps=2, radial_steps=3)
     assert found.threshold == pytest.approx(math.log(3) / 2)
     assert float(found.losses[0, 0]) == pytest.approx(float(found.radial_losses[1]))
     with pytest.raises(ValueError, match=r"threshold is needed.*log\(C\) / 2"):
@@ -109,7 +109,7 @@ def test_the_default_threshold_is_half_of_the_loss_of_chance():
 
 def test_statistics_measured_anew_hide_the_scale_of_weights_before_a_normalisation():
     model, data = conv_net().double(), [(IMAGES[0].double(), IMAGES[1])]
-    options = {"params": "0.weight", "directions": 1, "steps": 2, "scales": 5}
+    options = {"params": "0.weight", "directions": 1, "steps": 2, "radial_steps": 5}
     anew = radial_tunnel(model, data, batchnorm="recalibrate", **options)
     kept = radial_tunnel(model, data, **options)
     assert float(anew.radial_losses[1:].std() / anew.radial_losses[2]) < 1e-3
@@ -121,7 +121,7 @@ def test_given_directions_are_made_orthogonal_to_the_ray():
     model, data = bowl(1.0)
     given = torch.tensor([[5.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
     found = radial_tunnel(
-        model, data, criterion=SQUARES, threshold=0.5, directions=given, steps=301
+        model, data, criterion=SQUARES, threshold=0.5, directions=given, steps=151
     )
     assert found.width == pytest.approx(math.acos(0.75), abs=1e-4)
     with pytest.raises(ValueError, match="along the ray"):
@@ -138,7 +138,7 @@ def test_the_model_comes_back_as_it_went_in(fails):
         with pytest.raises(RuntimeError):
             radial_tunnel(model, [IMAGES, (torch.ones(3, 5), torch.zeros(3).long())])
     else:
-        radial_tunnel(model, cut(IMAGES, [25, 15]), directions=2, steps=3, scales=3,
+        radial_tunnel(model, cut(IMAGES, [25, 15]), directions=2, steps=3, radial_steps=3,
                       batchnorm="recalibrate")  # fmt: skip
     assert_same_state(model, before)
 
