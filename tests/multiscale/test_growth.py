@@ -63,7 +63,7 @@ class Power(nn.Module):
         return x[:, 0] * (self.w.square().sum() + 1e-30).pow(self.p / 2)
 
 
-@pytest.mark.parametrize("p", [1.0, 1.5, 3.0])
+@pytest.mark.parametrize("p", [1.5, 3.0])
 def test_a_loss_of_exponent_p_has_it_in_every_direction(p):
     data = [(torch.ones(3, 1), torch.zeros(3))]
     found = loss_growth(Power(p), data, directions=2, criterion=lambda outputs, _: outputs.mean())

@@ -46,8 +46,7 @@ def run(*, crossing=True, diverged=False):
     )
 
 
-@pytest.mark.parametrize("spoiled", [False, True])
-@pytest.mark.parametrize("curvature", [2.0, -1.0])
+@pytest.mark.parametrize(("spoiled", "curvature"), [(False, 2.0), (True, -1.0)])
 def test_growth_is_drawn_with_one_line_per_direction(spoiled, curvature, tmp_path):
     figure = growth(spoiled=spoiled, curvature=curvature).plot(("top", "random"))
     figure.savefig(tmp_path / "growth.png")

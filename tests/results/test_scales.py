@@ -49,7 +49,7 @@ def test_one_side_holds_the_slope_that_both_cancel():
         found.exponent(side="left")
 
 
-def coverage(correlation, noise=0.05, trials=400):
+def coverage(correlation, noise=0.05, trials=200):
     """How often the stated 95% interval of the exponent holds it, and its relative mean width."""
     generator = torch.Generator().manual_seed(0)
     radii = torch.logspace(-3, 0, 49, dtype=torch.float64)
