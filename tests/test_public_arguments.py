@@ -130,7 +130,6 @@ SAID = {
 }
 # Calls that name some wrong argument late, or as torch does: to be mended in their own files.
 LATE = {
-    "instability",
     "loss_growth",
 }
 CALLS: list[Callable[..., Any]] = [

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from landscape_fast.arguments import require_choice, require_whole
+from landscape_fast.arguments import require_choice, require_switch, require_whole
 from landscape_fast.metrics.line import linear_barrier
 from landscape_fast.results import Instability
 from landscape_fast.training.data import Dataset
@@ -75,9 +75,11 @@ def instability(
     require_choice(("train", "test"), part=part)
     require_whole(1, batch_size=batch_size)
     require_whole(3, points=points)
+    require_switch(recalibrate=recalibrate)
     _require_ascending(steps)
     _require_different(orders)
-    device = torch.device(device)
+    _require_run(recipe, dataset)
+    device = _device(device)
     with repeatable_training(device):
         data = recipe.load_dataset(dataset)
         trunk = Run(recipe, data, device)
@@ -147,6 +149,20 @@ def _copy(run: Run, data: Dataset, content: dict[str, Any]) -> Run:
     other = Run(run.recipe, data, run.device)
     other.restore(copy.deepcopy(content))
     return other
+
+
+def _require_run(recipe: Recipe, dataset: Dataset | None) -> None:
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe, got {type(recipe).__name__}")
+    if dataset is not None and not isinstance(dataset, Dataset):
+        raise TypeError(f"dataset must be a Dataset, got {type(dataset).__name__}")
+
+
+def _device(device: torch.device | str) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must name a device of torch, got {device!r}") from error
 
 
 def _require_ascending(steps: Sequence[int]) -> None:
