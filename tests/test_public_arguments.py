@@ -129,9 +129,7 @@ SAID = {
     **{"directions": "directions|count", "held_out": "held_out|loader"},
 }
 # Calls that name some wrong argument late, or as torch does: to be mended in their own files.
-LATE = {
-    "loss_growth",
-}
+LATE: set[str] = set()
 CALLS: list[Callable[..., Any]] = [
     *(getattr(landscape_fast, name) for name in landscape_fast.__all__),
     *(getattr(regularisers, name) for name in regularisers.__all__),

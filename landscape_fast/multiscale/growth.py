@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape_fast.arguments import require_seed, require_whole
+from landscape_fast.arguments import require_number, require_seed, require_whole
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.operators import HessianOperator
@@ -92,9 +92,7 @@ def loss_growth(
         >>> round(found.exponent().exponent, 6)
         4.0
     """
-    low, high = span
-    if not 0 < low < high < math.inf:
-        raise ValueError(f"span must be (low, high) with 0 < low < high, got {span}")
+    low, high = _ends(span)
     require_whole(1, per_decade=per_decade, points_at_once=points_at_once)
     require_seed(seed)
     model = measurable(model)
@@ -135,6 +133,16 @@ def loss_growth(
         samples=samples,
         note=loss_at.note,
     )
+
+
+def _ends(span: tuple[float, float]) -> tuple[float, float]:
+    if not isinstance(span, Sequence) or isinstance(span, str) or len(span) != 2:
+        raise TypeError(f"span must be two radii (low, high), got {span!r}")
+    low, high = span
+    require_number(above=0, **{"low end of span": low, "high end of span": high})
+    if not low < high:
+        raise ValueError(f"span must be (low, high) with low < high, got {span}")
+    return low, high
 
 
 def _unit_vectors(ways: Ways, model: nn.Module, names: tuple[str, ...], seed: int) -> Tensor:
