@@ -73,7 +73,8 @@ class Work:
         fields = _SHAPE + (_STEP if self.metric in (TRAIN, TOGETHER) else ())
         options = {name: value for name, value in self.options.items() if "seed" not in name}
         of_recipe = (str(getattr(recipe, field)) for field in fields)
-        return self.metric, len(self.subjects), str(options), *of_recipe
+        # Of this process only: the words would be a kilobyte for each of many tasks.
+        return hash((self.metric, len(self.subjects), str(options), *of_recipe))
 
     @property
     def address(self) -> tuple[str, str]:
