@@ -44,7 +44,7 @@ class StabilityRun:
     def rising_share(self) -> float:
         """Part of the steps from the crossing on at which the loss rose; nan without a crossing.
 
-        Below its threshold gradient descent with a small step never raises the loss.
+        Gradient descent cannot raise it while the curvature along a step is below the threshold.
         """
         if self.crossing is None:
             return math.nan
