@@ -18,9 +18,9 @@ from landscape_fast import LocalEntropy, langevin_local_entropy, quadratic_local
 from landscape_fast.training.fit import fit
 from landscape_fast.training.recipe import Recipe
 
-RECIPE = Recipe(model="small_cnn", data="digits", width=4, epochs=20, lr=0.05)
-BATCHES = {"large batches (512)": 512, "small batches (16)": 16}
-GAMMAS = (3e2, 1e3, 3e3, 1e4, 3e4, 1e5)
+RECIPE = Recipe(model="small_cnn", data="digits", width=4, epochs=25, lr=0.05)
+BATCHES = {"batches of 128": 128, "batches of 16": 16}
+GAMMAS = (3e1, 1e2, 1e3, 1e4)
 COLOURS = ("#cc3311", "#4477aa")
 
 
@@ -53,7 +53,7 @@ def picture(found: dict[str, dict[float, dict[str, LocalEntropy | None]]]) -> Fi
             half = [point.interval()[1] - point.value for point in points]
             axes.errorbar(
                 radii,
-                [point.value for point in points],
+                [-point.value - point.loss for point in points],
                 half,
                 color=colour,
                 linestyle=style,
@@ -62,8 +62,13 @@ def picture(found: dict[str, dict[float, dict[str, LocalEntropy | None]]]) -> Fi
                 label=f"{name}, {'the loss itself' if style == '-' else 'its quadratic'}",
             )
     axes.set_xscale("log")
+    axes.set_xticks([0.2, 0.5, 1, 2, 4], ["0.2", "0.5", "1", "2", "4"])
+    axes.minorticks_off()
+    axes.set_yscale("log")
     axes.set_xlabel("Typical distance of the neighbourhood's points", fontsize=12)
-    axes.set_ylabel("Local entropy (nats)", fontsize=12)
+    axes.set_ylabel(
+        "What the neighbourhood costs (nats):\nminus local entropy, minus loss", fontsize=12
+    )
     axes.legend(fontsize=10, frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -78,7 +83,12 @@ def numbers(rows: dict[float, dict[str, LocalEntropy | None]]) -> list[dict[str,
             **{
                 method: None
                 if one is None
-                else {"value": one.value, "stderr": one.stderr, "acceptance": one.acceptance}
+                else {
+                    "loss": one.loss,
+                    "value": one.value,
+                    "stderr": one.stderr,
+                    "acceptance": one.acceptance,
+                }
                 for method, one in each.items()
             },
         }
