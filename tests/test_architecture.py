@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "linearise": {"_native", "results", "clock", "functional", "randomness"},
     "compat": {"metrics", "krylov", "linearise", "results"},
     "krylov": {"_native", "results"},
-    "metrics": {"_native", "functional", "results", "linearise", "krylov", "randomness", "arguments"},
+    "metrics": {"_native", "functional", "results", "linearise", "krylov", "randomness"},
     "alignment": {"functional", "results", "linearise", "metrics", "randomness"},
     "paths": {"results", "linearise", "metrics", "training", "arguments"},
     "regularisers": {"krylov"},

@@ -140,7 +140,7 @@ def test_exactly_one_source_of_data_is_needed(source):
 
 def test_too_many_eigenvalues_are_named():
     comp = hessian(mlp(), CROSS_ENTROPY, data=classification(4))
-    with pytest.raises(ValueError, match="top_n must be a whole number of at least 1 and at most 57"):
+    with pytest.raises(ValueError, match="top_n must be a whole number .* at most 57"):
         comp.eigenvalues(top_n=58)
 
 
