@@ -121,7 +121,12 @@ def dense(kind: str) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "kind", ["table", "convolutional", pytest.param("transformer", marks=pytest.mark.slow)]
+    "kind",
+    [
+        "table",
+        pytest.param("convolutional", marks=pytest.mark.slow),
+        pytest.param("transformer", marks=pytest.mark.slow),
+    ],
 )
 def test_eigenvalues_trace_and_spectrum_are_those_of_the_dense_hessian(kind):
     model, loss = build(kind), {"criterion": criterion(kind)}
@@ -204,6 +209,7 @@ def test_a_surrogate_that_stops_gradients_is_served_with_a_warning_and_has_the_s
     assert_relative(op(vectors), vectors @ dense("spiking"), 1e-10)
 
 
+@pytest.mark.slow
 def test_krylov_methods_take_the_formal_hessian():
     op = lf.HessianOperator(spiking(), data("spiking"), engine="autograd")
     exact = torch.linalg.eigvalsh(dense("spiking")).flip(0)
