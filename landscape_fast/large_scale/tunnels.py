@@ -165,7 +165,7 @@ def tunnel_trend(
     """How the angular width moves with a hyper-parameter of training.
 
     Args:
-        groups: Models trained at each value of the hyper-parameter.
+        groups: A list of models for each value of the hyper-parameter, which is a number.
         loader: Iterable of batches, the same for all.
         options: Of :func:`radial_tunnel`, the same for all; an absolute ``threshold`` keeps models
             of different loss comparable.
@@ -175,7 +175,7 @@ def tunnel_trend(
 
     Raises:
         ValueError: There is no model, or as :func:`radial_tunnel`.
-        TypeError: ``groups`` is no mapping.
+        TypeError: ``groups`` is no mapping from numbers to lists of models.
 
     Example:
         >>> groups = {0.1: [nn.Linear(2, 2)], 0.2: [nn.Linear(2, 2)]}
@@ -185,6 +185,10 @@ def tunnel_trend(
     """
     if not isinstance(groups, Mapping):
         raise TypeError(f"groups must be a mapping of models, got {type(groups).__name__}")
+    for setting, models in groups.items():
+        require_number(**{"settings of groups": setting})
+        if isinstance(models, nn.Module):  # a Sequential would be taken for a list of its layers
+            raise TypeError(f"groups[{setting}] must be a list of models, got one model")
     pairs = [(float(setting), model) for setting, models in groups.items() for model in models]
     if not pairs:
         raise ValueError("groups holds no model")

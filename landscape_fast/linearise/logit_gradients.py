@@ -101,6 +101,8 @@ def _classes(batch: Any) -> Tensor:
         raise ValueError("loader must yield batches (inputs, classes) with class indices (b,)")
     if rows(batch) is None:
         raise ValueError("the tensors of a batch have no common rows")
+    if targets.dtype not in (torch.int64, torch.uint8):
+        raise ValueError(f"targets must be int64 class indices, got {targets.dtype}")
     if bool((targets < 0).any()):
         raise ValueError(f"targets must be class indices, got {int(targets.min())}")
     return targets.long().cpu()

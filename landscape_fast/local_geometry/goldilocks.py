@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from landscape_fast.arguments import require_number, require_seed, require_whole
 from landscape_fast.linearise.batches import Batches
@@ -74,6 +74,7 @@ def goldilocks_zone(
     """
     if not isinstance(scales, Iterable):
         raise TypeError(f"scales must be a sequence of numbers, got {type(scales).__name__}")
+    scales = scales.tolist() if isinstance(scales, Tensor) else list(scales)
     if not len(scales):
         raise ValueError("scales is empty")
     for scale in scales:

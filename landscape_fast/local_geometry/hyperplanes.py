@@ -197,6 +197,7 @@ def intrinsic_dimension(
     """
     if not isinstance(dimensions, Iterable):
         raise TypeError(f"dimensions must be whole numbers, got {type(dimensions).__name__}")
+    dimensions = dimensions.tolist() if isinstance(dimensions, Tensor) else list(dimensions)
     for dimension in dimensions:
         require_whole(1, dimensions=dimension)
     dimensions = tuple(int(dimension) for dimension in dimensions)

@@ -14,7 +14,7 @@ from landscape_fast.krylov.lanczos import tridiagonalise
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.params import Selection
-from landscape_fast.results import LocalEntropy
+from landscape_fast.results import LocalEntropy, SpectralDensity
 
 
 def quadratic_local_entropy(
@@ -90,11 +90,12 @@ def quadratic_local_entropy(
         memory_budget=memory_budget,
     )
     density = lanczos_quadrature(op, starts=starts, steps=steps, seed=seed)
-    lowest = float(density.nodes.min())
+    lowest = _lowest(density)
     if not gamma > -lowest:
         raise ValueError(
-            f"gamma must exceed minus the smallest eigenvalue, {-lowest:.3g}, got {gamma}: the "
-            "expansion falls without end; take a smaller neighbourhood, or langevin_local_entropy"
+            f"gamma must exceed minus the smallest eigenvalue, which after {steps} steps may be as "
+            f"low as {lowest:.3g}, got {gamma}: the expansion falls without end; take more steps, "
+            "a smaller neighbourhood, or langevin_local_entropy"
         )
     determinant = density.functional(lambda x: torch.log1p(x / gamma))
     loss, gradient = op.loss_and_gradient()
@@ -111,6 +112,13 @@ def quadratic_local_entropy(
         gradient_part=part,
         gradient_bound=bound,
     )
+
+
+def _lowest(density: SpectralDensity) -> float:
+    """The smallest Ritz value of any start, less how far from an eigenvalue it may be."""
+    assert density.residuals is not None
+    at = density.nodes.argmin(1, keepdim=True)
+    return float((density.nodes.gather(1, at) - density.residuals.gather(1, at)).min())
 
 
 def _gradient_part(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Side = Literal["mean", "plus", "minus"]
 
 _ROUNDING = 0.02  # relative error by rounding up to which a value counts
+_FLOORS = 30  # times rounding: a difference that is none of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,9 @@ class Growth:
         """Largest radius up to which the rise is within ``tolerance`` of the second-order one.
 
         Both signs together. Small radii where rounding hides the answer are passed over. The value
-        is interpolated between two neighbouring radii, which bound it.
+        is interpolated between two neighbouring radii, which bound it; where the first radius that
+        shows anything is already beyond it, the value is that radius and ``lower`` is 0. nan where
+        the curvature is not positive, or no radius shows anything.
 
         Raises:
             ValueError: ``tolerance`` is not between 0 and 1.
@@ -122,7 +125,11 @@ class Growth:
         error = self.floor / (0.5 * self.curvatures[index] * self.radii.square())
         clear = error < 0.1 * tolerance
         off = (ratios - 1).abs()
-        wrong = (clear & ~(off < tolerance)).nonzero()
+        # Far above what is foretold and above rounding, though what is foretold lies below it.
+        beyond = ~clear & ~(off < tolerance + _FLOORS * error)
+        wrong = ((clear & ~(off < tolerance)) | beyond).nonzero()
+        if not len(wrong) and not clear.any():
+            return QuadraticRadius(value=math.nan, lower=0.0, upper=math.inf, ratio=math.nan)
         if not len(wrong):
             last = float(self.radii[-1])
             return QuadraticRadius(value=math.inf, lower=last, upper=math.inf, ratio=math.nan)

@@ -184,3 +184,12 @@ def test_tunnels_come_back_from_the_store(tmp_path):
     ):
         store.save("cell", name, found)
         assert torch.equal(store.load("cell", name).widths, found.widths)
+
+
+def test_a_network_of_layers_is_not_taken_for_a_list_of_networks():
+    deep = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    data = [(torch.eye(2), torch.tensor([0, 1]))]
+    with pytest.raises(TypeError, match=r"groups\[0.1\] must be a list of models"):
+        tunnel_trend({0.1: deep}, data)
+    with pytest.raises(TypeError, match="settings of groups must be"):
+        tunnel_trend({"a": [deep]}, data)

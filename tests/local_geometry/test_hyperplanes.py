@@ -155,3 +155,10 @@ def test_errors_name_the_argument():
     model, regression = block_sums()
     with pytest.raises(ValueError, match="baseline must be an accuracy"):
         intrinsic_dimension(model, regression, [2], criterion=nn.MSELoss(), epochs=1)
+
+
+def test_dimensions_may_be_a_tensor_or_come_once():
+    data = [classification(6)]
+    for dimensions in (torch.tensor([1, 2]), iter([1, 2])):
+        found = intrinsic_dimension(mlp(), data, dimensions, planes=1, epochs=1)
+        assert found.dimensions == (1, 2)

@@ -142,3 +142,14 @@ def test_the_result_is_kept(tmp_path):
 def test_wrong_arguments_are_named(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))} must"):
         quadratic_local_entropy(mlp(), [classification(5)], **{"gamma": 1.0, **options})
+
+
+def test_few_steps_do_not_hide_a_curvature_that_gamma_does_not_exceed():
+    model, (x, y) = mlp().double(), classification(20)
+    data = [(x.double(), y)]
+    found = dense_hessian(model, lambda m: nn.functional.cross_entropy(m(x.double()), y))
+    lowest = float(torch.linalg.eigvalsh(found)[0])
+    assert lowest < 0
+    for steps in (4, 8, 40):
+        with pytest.raises(ValueError, match=f"after {steps} steps"):
+            quadratic_local_entropy(model, data, gamma=-0.95 * lowest, steps=steps, starts=4)

@@ -173,3 +173,15 @@ def test_growths_come_back_from_the_store(tmp_path):
         store.save("key", name, result)
     assert torch.equal(store.load("key", "growth").sides, found.sides)
     assert store.load("key", "fit") == found.exponent()
+
+
+def test_a_rise_far_above_a_prediction_below_rounding_ends_the_quadratic():
+    found = grown(lambda r: r**4, curvature=1e-16, floor=1e-15).quadratic_radius()
+    assert found.value == found.upper < 1e-2
+    assert found.lower == 0.0
+
+
+def test_where_rounding_hides_every_radius_nothing_is_said():
+    found = grown(lambda r: 1e-18 * r**2, curvature=2e-18, floor=1e-10).quadratic_radius()
+    assert math.isnan(found.value)
+    assert (found.lower, found.upper) == (0.0, math.inf)
