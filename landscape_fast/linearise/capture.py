@@ -228,8 +228,10 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
-        os.environ.pop(_CACHE, None)
-        os.environ.update({} if cache is None else {_CACHE: cache})
+        if cache is None:
+            os.environ.pop(_CACHE, None)
+        else:
+            os.environ[_CACHE] = cache
 
 
 @functools.cache

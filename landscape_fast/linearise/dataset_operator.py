@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from landscape_fast import _native
 from landscape_fast.arguments import require_seed, require_whole
-from landscape_fast.functional import tensors_kept
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.dataset_loss import measured_loss, summed_gradient
 from landscape_fast.linearise.definition import Definition
@@ -93,7 +92,7 @@ class DatasetOperator:
             [*self.space.tensors, *self._model.parameters(), *self._model.buffers()],
             "parameters or buffers of model",
         )
-        with self._evaluation():
+        with evaluation(self._model, self._batchnorm):
             with self._processes.together():
                 self._batches = Batches(loader, device=self.device, memory_budget=memory_budget)
                 if batchnorm == "train":
@@ -146,7 +145,7 @@ class DatasetOperator:
         """
         if isinstance(block, Mapping):
             return self.space.to_dict(self(self.space.to_vector(block)))
-        with self._evaluation(), products_in(self._precision):
+        with self._multiplying():
             vectors = self._vectors(block)
             out = torch.zeros_like(vectors)
             with self._processes.same_vectors(vectors):
@@ -164,7 +163,7 @@ class DatasetOperator:
 
     def quadratic(self, block: Tensor) -> Tensor:
         """``v^T M v`` for each row v of ``block`` (K, n): (K,) float64, on the block's device."""
-        with self._evaluation(), products_in(self._precision):
+        with self._multiplying():
             vectors = self._vectors(block)
             total = torch.zeros(len(vectors), dtype=torch.float64, device=self.device)
             with self._processes.same_vectors(vectors):
@@ -192,7 +191,7 @@ class DatasetOperator:
         require_whole(0, draws=draws, first=first)
         require_seed(seed)
         self._processes.require_same_numbers("draws, seed or first", draws, seed, first)
-        with self._evaluation(), products_in(self._precision):
+        with self._multiplying():
             signs = torch.empty(draws, self.shape[0], dtype=self.dtype, device=self.device)
             total = torch.zeros(draws, dtype=torch.float64, device=self.device)
             with self._processes.together():
@@ -209,7 +208,7 @@ class DatasetOperator:
 
     def loss_and_gradient(self) -> tuple[float, Tensor]:
         """The loss at the current parameters and its gradient (n,), in the operator's dtype."""
-        with self._evaluation():
+        with evaluation(self._model, self._batchnorm):
             with self._processes.together():
                 batches = self.progress.over(self._batches, self.products)
                 value, gradient = summed_gradient(self._model, self._objective, self.space, batches)
@@ -248,8 +247,11 @@ class DatasetOperator:
             shape=self.shape, matvec=self.__matmul__, matmat=self.__matmul__, dtype=kind
         )
 
-    def _evaluation(self) -> AbstractContextManager[None]:
-        return evaluation(self._model, self._batchnorm)
+    @contextmanager
+    def _multiplying(self) -> Iterator[None]:
+        with evaluation(self._model, self._batchnorm), products_in(self._precision):
+            yield
+        self._definition = Definition(self._model)  # what passes change themselves does not count
 
     def _numbered(self) -> Iterator[tuple[int | None, Any]]:
         """The batches of one pass, with an index where every pass yields the same ones."""
@@ -257,12 +259,10 @@ class DatasetOperator:
         if self._definition.changed():
             self._take_engine()
         self._engine.refresh()
-        first_row, resident = self._first_row, self._batches.resident
-        with tensors_kept(self._model):
-            for index, batch in enumerate(self.progress.over(self._batches, self.products)):
-                yield index if resident else None, self._with_targets(batch, first_row)
-                first_row += rows(batch) or 0
-        self._definition = Definition(self._model)  # what passes change themselves does not count
+        first_row = self._first_row
+        for index, batch in enumerate(self.progress.over(self._batches, self.products)):
+            yield index if self._batches.resident else None, self._with_targets(batch, first_row)
+            first_row += rows(batch) or 0
 
     def _take_engine(self) -> None:
         first = self._with_targets(next(iter(self._batches)), self._first_row)
