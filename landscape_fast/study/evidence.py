@@ -17,12 +17,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.stats import norm, rankdata, t
 
 from landscape_fast.study.table import Columns, column, numbers
 from landscape_fast.study.taxonomy import PHASES, converged_rows
 
 Number = NDArray[np.float64]
+Rows = NDArray[np.intp]
 Verdict = Literal["supported", "contradicted", "cannot tell"]
 
 FEWEST = 3  # cells on each side of a comparison
@@ -51,7 +52,7 @@ class Evidence:
     """The cells of a classified table, and how to resample them.
 
     Args:
-        columns: One row per cell, with ``phase``.
+        columns: One row per cell, with ``phase`` where a question asks for phases.
         load: Column of the load-like knob.
         temperature: Column of the temperature-like knob.
         settings: Knobs that are the same in all cells, such as ``label_noise``.
@@ -68,10 +69,15 @@ class Evidence:
     replicates: int = 1000
     seed: int = 0
 
+    @property
+    def cells(self) -> int:
+        """How many cells there are."""
+        return len(self.columns[self.load])
+
     def metric(self, name: str) -> Number:
         """A measured column; nan where it is missing, not finite or not converged."""
         if name not in self.columns:
-            return np.full(len(self.phase), np.nan)
+            return np.full(self.cells, np.nan)
         values = numbers(self.columns, name, argument="table").copy()
         values[~np.isfinite(values) | ~converged_rows(self.columns)] = np.nan
         return values
@@ -96,7 +102,7 @@ class Evidence:
         if name in self.columns:
             return numbers(self.columns, name, argument="table")
         value = self.settings.get(name)
-        return None if value is None else np.full(len(self.phase), float(value))
+        return None if value is None else np.full(self.cells, float(value))
 
     def axis(self, name: str) -> Number | None:
         """Values of a knob that is the load or the temperature; None where it is neither."""
@@ -145,7 +151,7 @@ class Evidence:
         return 2 * found - high, 2 * found - low
 
     def over_values(
-        self, number: str, effect: Callable[[NDArray[np.intp]], float], *, of: tuple[str, ...]
+        self, number: str, effect: Callable[[Rows], float], *, of: tuple[str, ...]
     ) -> tuple[float, float]:
         """Interval of ``effect(rows)`` over draws of the values of knobs, rows repeated.
 
@@ -155,8 +161,8 @@ class Evidence:
         effect is not defined is left out; nan where that is more than half of them, or g is 1.
         """
         random = self._random(number)
-        weights = np.ones((self.replicates, len(self.phase)), dtype=np.intp)
-        fewest = len(self.phase)
+        weights = np.ones((self.replicates, self.cells), dtype=np.intp)
+        fewest = self.cells
         for knob in of:
             values, place = np.unique(self.columns[knob], return_inverse=True)
             share = np.full(len(values), 1.0 / len(values))
@@ -166,7 +172,7 @@ class Evidence:
             return math.nan, math.nan
         drawn = [effect(np.repeat(np.arange(len(counts)), counts)) for counts in weights]
         low, high = self._quantiles(drawn)
-        found, tail = effect(np.arange(len(self.phase))), (1.0 + self.level) / 2.0
+        found, tail = effect(np.arange(self.cells)), (1.0 + self.level) / 2.0
         stretch = math.sqrt(fewest / (fewest - 1))
         stretch *= float(t.ppf(tail, fewest - 1) / norm.ppf(tail))
         return found - stretch * (found - low), found + stretch * (high - found)
@@ -231,3 +237,16 @@ def untold(number: str, claim: str, reason: str, *, unit: str, at_least: float =
         sentence=f"This grid cannot tell: {reason}.",
         cells=0,
     )
+
+
+def spearman(one: Number, other: Number) -> float:
+    """Rank correlation; nan where a side is constant."""
+    if len(one) < FEWEST or np.ptp(one) == 0.0 or np.ptp(other) == 0.0:
+        return float("nan")
+    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
+
+
+def bounded(interval: tuple[float, float]) -> tuple[float, float]:
+    """An interval of a rank correlation, cut to what one can be."""
+    low, high = interval
+    return max(low, -1.0), min(high, 1.0)

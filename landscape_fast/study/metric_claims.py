@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from landscape_fast.study.evidence import FEWEST, Evidence, Finding, judged, untold
-
-Number = NDArray[np.float64]
-Rows = NDArray[np.intp]
+from landscape_fast.study.evidence import (
+    FEWEST,
+    Evidence,
+    Finding,
+    Rows,
+    bounded,
+    judged,
+    spearman,
+    untold,
+)
 
 ORDERS = 0.5  # rank correlation from which on a quantity counts as ordering accuracy
 
@@ -27,7 +32,7 @@ def distance_informs_less(grid: Evidence) -> Finding:
 
     def lead(rows: Rows) -> float:
         rows = rows[known[rows]]
-        by = [abs(_spearman(values[rows], accuracy[rows])) for values in (similarity, distance)]
+        by = [abs(spearman(values[rows], accuracy[rows])) for values in (similarity, distance)]
         return by[0] - by[1]
 
     every = np.arange(len(accuracy))[known]
@@ -36,11 +41,11 @@ def distance_informs_less(grid: Evidence) -> Finding:
         claim,
         effect=lead(every),
         unit=_UNIT,
-        interval=_bounded(grid.over_values(number, lead, of=(grid.load, grid.temperature))),
+        interval=bounded(grid.over_values(number, lead, of=(grid.load, grid.temperature))),
         basis=f"{grid.load} and {grid.temperature}",
         sentence=f"Over {known.sum()} cells test accuracy has the rank correlation "
-        f"{_spearman(similarity[every], accuracy[every]):+.2f} with CKA and "
-        f"{_spearman(distance[every], accuracy[every]):+.2f} with the l2 distance.",
+        f"{spearman(similarity[every], accuracy[every]):+.2f} with CKA and "
+        f"{spearman(distance[every], accuracy[every]):+.2f} with the l2 distance.",
         cells=int(known.sum()),
     )
 
@@ -57,7 +62,7 @@ def order_without_test_data(grid: Evidence) -> Finding:
 
     def weaker(rows: Rows) -> float:
         rows = rows[known[rows]]
-        return min(_spearman(values[rows], accuracy[rows]) for values in (similarity, gap))
+        return min(spearman(values[rows], accuracy[rows]) for values in (similarity, gap))
 
     every = np.arange(len(accuracy))[known]
     return judged(
@@ -66,27 +71,15 @@ def order_without_test_data(grid: Evidence) -> Finding:
         effect=weaker(every),
         unit=_UNIT,
         at_least=ORDERS,
-        interval=_bounded(grid.over_values(number, weaker, of=(grid.load, grid.temperature))),
+        interval=bounded(grid.over_values(number, weaker, of=(grid.load, grid.temperature))),
         basis=f"{grid.load} and {grid.temperature}",
         sentence=f"Over {known.sum()} cells test accuracy has the rank correlation "
-        f"{_spearman(similarity[every], accuracy[every]):+.2f} with CKA and "
-        f"{_spearman(gap[every], accuracy[every]):+.2f} with -|mc|; both follow the knobs, as "
+        f"{spearman(similarity[every], accuracy[every]):+.2f} with CKA and "
+        f"{spearman(gap[every], accuracy[every]):+.2f} with -|mc|; both follow the knobs, as "
         "accuracy does.",
         cells=int(known.sum()),
     )
 
 
-def _bounded(interval: tuple[float, float]) -> tuple[float, float]:
-    low, high = interval
-    return max(low, -1.0), min(high, 1.0)
-
-
 def _few(known: NDArray[np.bool_]) -> str:
     return f"{known.sum()} of its cells have all it takes, {4 * FEWEST} needed"
-
-
-def _spearman(one: Number, other: Number) -> float:
-    """Rank correlation; nan where a side is constant."""
-    if len(one) < FEWEST or np.ptp(one) == 0.0 or np.ptp(other) == 0.0:
-        return float("nan")
-    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
