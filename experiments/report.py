@@ -1,13 +1,14 @@
 """Write what was measured into README.md and the pages of studies, or check that they say it.
 
     python experiments/report.py [--check]
-    python experiments/report.py --keep results/NAME ...
+    python experiments/report.py --keep results/NAME ... [--against PUBLISHED.csv]
     python experiments/report.py --predict
 
 The table of experiments is made of the study files and of ``results.json``, which holds what
 finished studies cost and showed; tables of cells are made of ``measured/NAME.csv``, their
-``phases.csv``. ``--keep`` adds finished studies to both. ``--predict`` adds the predicted cost of
-the previews on colour images that were never finished.
+``phases.csv``. ``--keep`` adds finished studies to both, with ``--against`` also how far their
+cells are ordered as those of a published table. ``--predict`` adds the predicted cost of the
+previews on colour images that were never finished.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 import shutil
 import sys
 import time
+from dataclasses import asdict
 from itertools import product
 from math import comb
 from pathlib import Path
@@ -27,6 +29,7 @@ import numpy as np
 import torch
 
 from landscape_fast.report.folder import Folder, Stored, read_folder
+from landscape_fast.study.replication import replication
 from landscape_fast.study.table import read_table
 from landscape_fast.sweep.config import Study
 from landscape_fast.sweep.plan import plan
@@ -39,7 +42,7 @@ HERE = Path(__file__).resolve().parent
 README, RESULTS, MEASURED = HERE / "README.md", HERE / "results.json", HERE / "measured"
 PAGES = (README, *sorted((HERE.parent / "docs" / "studies").glob("*.md")))
 BLOCK = re.compile(
-    r"(<!-- (?P<of>experiments|cells of (?P<study>[\w.-]+)): begin -->\n)"
+    r"(<!-- (?P<of>experiments|(?P<what>cells|replication) of (?P<study>[\w.-]+)): begin -->\n)"
     r".*?(<!-- (?P=of): end -->)",
     re.DOTALL,
 )
@@ -76,6 +79,18 @@ def cells(name: str) -> str:
     values = zip(*(kept[column].tolist() for column in columns), strict=True)
     digits = [form for _, form in columns.values()]
     rows += [tuple(f"{v:{d}}" for v, d in zip(row, digits, strict=True)) for row in values]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def replicated(name: str, results: dict[str, Any]) -> str:
+    """How far the cells of a kept study are ordered as the published ones."""
+    rows = [("metric", "cells in both", "rank correlation", "95 % interval"), ("---",) * 4]
+    for found in results[name]["replication"]:
+        low, high = found["interval"]
+        metric, correlation = found["metric"], found["rank_correlation"]
+        rows.append(
+            (f"`{metric}`", str(found["cells"]), f"{correlation:.2f}", f"{low:.2f} to {high:.2f}")
+        )
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -201,6 +216,7 @@ def main() -> str | None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--keep", nargs="*", type=Path, default=[])
+    parser.add_argument("--against", type=Path)
     parser.add_argument("--predict", action="store_true")
     given = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -209,6 +225,9 @@ def main() -> str | None:
         results[name] = kept(folder)
         MEASURED.mkdir(exist_ok=True)
         shutil.copyfile(folder / "phases.csv", MEASURED / f"{name}.csv")
+        if given.against:
+            found = replication(read_table(folder / "phases.csv"), read_table(given.against))
+            results[name]["replication"] = [asdict(each) for each in found]
     for file in HERE.glob("*.yaml") if given.predict else []:
         study = read_study(file, SMALL if sizes_of(file) else None)
         if study.data in ROWS and results.get(study.name, {}).get("how") != "measured":
@@ -229,8 +248,11 @@ def main() -> str | None:
 
 
 def _block(block: re.Match[str], results: dict[str, Any]) -> str:
-    text = cells(block["study"]) if block["study"] else table(results)
-    return f"{block[1]}\n{text}\n{block[4]}"
+    if block["what"] == "replication":
+        text = replicated(block["study"], results)
+    else:
+        text = cells(block["study"]) if block["study"] else table(results)
+    return f"{block[1]}\n{text}\n{block[5]}"
 
 
 if __name__ == "__main__":

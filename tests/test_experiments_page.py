@@ -46,3 +46,9 @@ def test_a_predicted_cost_is_the_sum_over_models_and_pairs(tool, monkeypatch):
     curves = pairs * (20 + 2 * (5 + 5) / 3) * rows
     expected = (training + sharpness + curves) / 3600.0
     assert tool["predicted"](study)["core_hours"] == pytest.approx(expected, abs=0.01)
+
+
+def test_a_replication_is_told_metric_by_metric(tool):
+    found = {"metric": "mc_train_err", "rank_correlation": 0.81, "interval": [0.5, 0.95]}
+    text = tool["replicated"]("grid", {"grid": {"replication": [found | {"cells": 25}]}})
+    assert text.splitlines()[2:] == ["| `mc_train_err` | 25 | 0.81 | 0.50 to 0.95 |"]
