@@ -128,8 +128,6 @@ SAID = {
     **{"op": "operator", "loss": "loss|criterion", "dataloader": "loader", "data": "data|loader"},
     **{"directions": "directions|count", "held_out": "held_out|loader"},
 }
-# Calls that name some wrong argument late, or as torch does: to be mended in their own files.
-LATE: set[str] = set()
 CALLS: list[Callable[..., Any]] = [
     *(getattr(landscape_fast, name) for name in landscape_fast.__all__),
     *(getattr(regularisers, name) for name in regularisers.__all__),
@@ -186,13 +184,7 @@ def mistakes(call: Callable[..., Any]) -> Iterator[str]:
                 yield f"{name}={value!r}: accepted"
 
 
-def named(call: Callable[..., Any]) -> Any:
-    """The call as a case of its name."""
-    late = pytest.mark.xfail(reason="checks some argument late", strict=True)
-    return pytest.param(call, id=call.__name__, marks=late if call.__name__ in LATE else ())
-
-
-@pytest.mark.parametrize("call", [named(call) for call in CALLS if is_measurement(call)])
+@pytest.mark.parametrize("call", filter(is_measurement, CALLS), ids=lambda call: call.__name__)
 def test_a_wrong_argument_is_named_before_anything_runs(call):
     found = list(mistakes(call))
     assert not found, "\n".join(found)
