@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from landscape_fast.cli.studies import export, report, retry, status, study
+from landscape_fast.cli.studies import export, number_or, report, retry, status, study
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -42,15 +42,6 @@ def _reported(command: Command) -> Command:
     return run  # type: ignore[return-value]
 
 
-def _threshold(text: str) -> float | str:
-    if text == "data":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f'must be a number or the word "data", got {text!r}') from None
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -76,7 +67,7 @@ def _options(
 
 LoadColumn = Annotated[str, typer.Option(metavar="COLUMN", help="Load-like knob.")]
 TemperatureColumn = Annotated[str, typer.Option(metavar="COLUMN", help="Temperature-like knob.")]
-ThresholdOption = Annotated[Any, typer.Option(parser=_threshold, metavar="NUMBER|data")]
+ThresholdOption = Annotated[Any, typer.Option(parser=number_or("data"), metavar="NUMBER|data")]
 
 for _command in (study, status, retry, report, export):
     app.command()(_reported(_command))

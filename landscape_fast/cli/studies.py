@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,17 +22,23 @@ Address = Annotated[
 ]
 
 
-def _gpus(text: str) -> float | str:
-    try:
-        return text if text == "auto" else float(text)
-    except ValueError:
-        raise typer.BadParameter(f'must be a number or the word "auto", got {text!r}') from None
+def number_or(word: str) -> Callable[[str], float | str]:
+    """Return the parser of an option that is a number or ``word``."""
+
+    def parse(text: str) -> float | str:
+        try:
+            return text if text == word else float(text)
+        except ValueError:
+            problem = f'must be a number or the word "{word}", got {text!r}'
+            raise typer.BadParameter(problem) from None
+
+    return parse
 
 
 GpusPerTask = Annotated[
     Any,
     typer.Option(
-        parser=_gpus,
+        parser=number_or("auto"),
         metavar="SHARE|auto",
         help="With ray: GPUs of one task, or as much as the first of its kind took. "
         "0 computes on CPUs.",

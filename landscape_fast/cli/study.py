@@ -90,7 +90,7 @@ def folder_of(study: Study, output: Path | None) -> Path:
 
 def _size(plan: Plan, shard: Shard | None) -> str:
     cells = len({subject.cell for subject in plan.subjects})
-    left = sum(task.stage in plan.totals for task in plan.tasks)
+    left = len(plan.tasks)
     total = sum(plan.totals.values())
     part = "" if shard is None else f", shard {shard}"
     line = f"{plan.study.name}{part}: {cells} cells, {len(plan.subjects)} models, {total} results, "

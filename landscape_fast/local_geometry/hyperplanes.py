@@ -60,7 +60,8 @@ def hyperplane_training(
         dimension: d; None for training in the whole space, for comparison.
         basis: ``"orthonormal"``: columns of M uniform over all orthonormal frames, n d numbers;
             ``"sparse"``: a few random signs in each, nearly orthogonal.
-        density: Share of entries of a sparse basis that are not zero; None for 1 / sqrt(n).
+        density: Share of entries of a sparse basis that are not zero, 1 / n at least; None for
+            1 / sqrt(n).
         epochs: Passes over the data.
         batch_size: Rows of a mini-batch.
         lr: Rate of Adam in the whole space.
@@ -97,7 +98,7 @@ def hyperplane_training(
     if dimension is not None:
         require_whole(1, most=n, dimension=dimension)
     if density is not None:
-        require_number(above=0, most=1, density=density)
+        require_number(least=1 / n, most=1, density=density)
         if basis != "sparse":
             raise ValueError(f"density goes with basis='sparse', got {basis!r}")
     generator = torch.Generator().manual_seed(seed)

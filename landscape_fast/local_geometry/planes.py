@@ -62,7 +62,7 @@ class SparsePlane:
         dimension: d.
         generator: Of the draw, on the CPU.
         like: Its dtype and device are those of the plane.
-        density: Share of the entries of a column that are not zero; None for
+        density: Share of the entries of a column that are not zero, at least 1 / n; None for
             :math:`1 / \sqrt n`.
 
     References:
@@ -79,7 +79,7 @@ class SparsePlane:
     ) -> None:
         self.dimension = dimension
         self._size = size
-        count = max(1, round(size * (density or 1 / math.sqrt(size))))
+        count = round(size * (density or 1 / math.sqrt(size)))
         places = [torch.randperm(size, generator=generator)[:count] for _ in range(dimension)]
         self._places = torch.stack(places).to(like.device)  # (d, count)
         signs = 2.0 * torch.randint(2, (dimension, count), generator=generator) - 1

@@ -45,7 +45,7 @@ def fresh_parameters(
             reset()
         if uniform_scales and isinstance(module, _NormBase) and module.affine:
             nn.init.uniform_(module.weight)
-    return fresh.space.flatten([tensor.detach() for tensor in fresh.space.tensors])
+    return fresh.position()
 
 
 def starting_curve(

@@ -14,8 +14,8 @@ from landscape_fast.arguments import require_number, require_seed, require_whole
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import Selection
-from landscape_fast.linearise.state import evaluation, measurable
-from landscape_fast.metrics.placed import PlacedNetwork
+from landscape_fast.linearise.state import evaluation
+from landscape_fast.metrics.placed import PlacedNetwork, placed
 from landscape_fast.results import LocalEntropy
 
 
@@ -92,11 +92,7 @@ def langevin_local_entropy(
     require_number(above=0, most=2, step_size=step_size)
     require_whole(1, runs=runs, steps=steps)
     require_seed(seed)
-    model = measurable(model)
-    with evaluation(model):
-        network = PlacedNetwork(model, params)
-        batches = Batches(loader, device=network.space.device, memory_budget=memory_budget)
-    objective = Objective(criterion, loss_fn)
+    network, batches, objective = placed(model, loader, criterion, loss_fn, params, memory_budget)
     with evaluation(network.model), torch.no_grad():
         base, count = network.loss(batches, objective)
         if not count > 0:

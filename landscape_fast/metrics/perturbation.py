@@ -17,11 +17,10 @@ from landscape_fast.arguments import (
     require_switch,
     require_whole,
 )
-from landscape_fast.linearise.batches import Batches
-from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
+from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.params import Selection
-from landscape_fast.linearise.state import evaluation, measurable
-from landscape_fast.metrics.placed import PlacedNetwork
+from landscape_fast.linearise.state import evaluation
+from landscape_fast.metrics.placed import placed
 from landscape_fast.results import PerturbedLoss
 
 _TINY = 1e-30  # keeps a zero gradient from dividing by zero
@@ -91,7 +90,7 @@ def worst_case_sharpness(
     require_number(above=0, rho=rho)
     require_whole(1, steps=steps)
     require_seed(seed)
-    network, batches, objective = _read(model, loader, criterion, loss_fn, params)
+    network, batches, objective = placed(model, loader, criterion, loss_fn, params)
     with evaluation(network.model), torch.no_grad():
         scale = network.scale(adaptive=adaptive)
         generator = torch.Generator().manual_seed(seed)
@@ -175,7 +174,7 @@ def average_sharpness(
     require_number(above=0, rho=rho)
     require_whole(1, draws=draws)
     require_seed(seed)
-    network, batches, objective = _read(model, loader, criterion, loss_fn, params)
+    network, batches, objective = placed(model, loader, criterion, loss_fn, params)
     with evaluation(network.model), torch.no_grad():
         scale = rho * network.scale(adaptive=adaptive)
         base, count = network.loss(batches, objective)
@@ -198,21 +197,6 @@ def average_sharpness(
         adaptive=adaptive,
         samples=batches.samples,
     )
-
-
-def _read(
-    model: nn.Module,
-    loader: Iterable[Any],
-    criterion: Criterion | None,
-    loss_fn: LossFunction | None,
-    params: Selection,
-) -> tuple[PlacedNetwork, Batches, Objective]:
-    model, objective = measurable(model), Objective(criterion, loss_fn)
-    with evaluation(model):
-        network = PlacedNetwork(model, params)
-        batches = Batches(loader, device=network.space.device)
-        network.require_moved_by(objective, next(iter(batches)))
-    return network, batches, objective
 
 
 def _steepest(gradient: Tensor, scale: Tensor, norm: str, generator: torch.Generator) -> Tensor:

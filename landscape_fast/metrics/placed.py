@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.functional import copied
-from landscape_fast.linearise.objective import Objective
+from landscape_fast.linearise.batches import Batches
+from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import ParameterSpace, Selection
+from landscape_fast.linearise.state import evaluation, measurable
 
 _OTHER = (
     "the loss does not depend on the parameters of the model that it is given, or on others too: "
@@ -35,11 +37,15 @@ class PlacedNetwork:
         names, self._own = own.names, own.tensors
         self.model = copied(model)
         self.space = ParameterSpace(self.model, names)
-        self.origin = self.space.flatten([part.detach() for part in self.space.tensors])
+        self.origin = self.position()
 
     def scale(self, *, adaptive: bool) -> Tensor:
         """What moves are measured in (n,): magnitudes of the parameters, or ones."""
         return self.origin.abs() if adaptive else torch.ones_like(self.origin)
+
+    def position(self) -> Tensor:
+        """Where the copy is (n,)."""
+        return self.space.flatten([tensor.detach() for tensor in self.space.tensors])
 
     def place(self, point: Tensor) -> None:
         """Put the parameters to ``point`` (n,)."""
@@ -92,6 +98,12 @@ class PlacedNetwork:
     ) -> tuple[float, float, Tensor]:
         """The same with the gradient (n,) of the loss."""
         self.place(self.origin if move is None else self.origin + move)
+        return self.loss_and_gradient_here(batches, objective)
+
+    def loss_and_gradient_here(
+        self, batches: Iterable[Any], objective: Objective
+    ) -> tuple[float, float, Tensor]:
+        """The same where the copy is, for those that move its parameters themselves."""
         total, counts, gradient = 0.0, 0.0, torch.zeros_like(self.origin)
         for batch in batches:
             with torch.enable_grad():
@@ -101,3 +113,24 @@ class PlacedNetwork:
             total, counts = total + float(value.detach()), counts + count
         divisor = objective.normaliser(counts) or 1.0
         return total / divisor, counts, gradient / divisor
+
+
+def placed(
+    model: nn.Module,
+    loader: Iterable[Any],
+    criterion: Criterion | None,
+    loss_fn: LossFunction | None,
+    params: Selection,
+    memory_budget: int | None = None,
+) -> tuple[PlacedNetwork, Batches, Objective]:
+    """A copy of ``model`` in evaluation mode, with the data and the loss that it is measured by.
+
+    Raises:
+        ValueError: The loader is empty, or ``loss_fn`` uses another model than its argument.
+    """
+    model, objective = measurable(model), Objective(criterion, loss_fn)
+    with evaluation(model):
+        network = PlacedNetwork(model, params)
+        batches = Batches(loader, device=network.space.device, memory_budget=memory_budget)
+        network.require_moved_by(objective, next(iter(batches)))
+    return network, batches, objective

@@ -57,7 +57,8 @@ def quadratic_local_entropy(
 
     Returns:
         ``value`` in nats, larger where the neighbourhood is flatter, with ``stderr``,
-        ``gradient_part`` and ``gradient_bound``.
+        ``gradient_part`` and ``gradient_bound``. The bound is that of exact arithmetic and of the
+        smallest eigenvalue found: it leaves out what products with the Hessian round.
 
     Raises:
         ValueError: ``gamma`` does not exceed minus the smallest eigenvalue found, an argument is

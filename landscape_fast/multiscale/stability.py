@@ -7,16 +7,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from landscape_fast.arguments import require_number, require_seed, require_switch, require_whole
-from landscape_fast.linearise.batches import Batches
-from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
+from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.params import Selection
-from landscape_fast.linearise.state import evaluation, measurable
-from landscape_fast.metrics.placed import PlacedNetwork
+from landscape_fast.linearise.state import evaluation
+from landscape_fast.metrics.placed import placed
 from landscape_fast.metrics.track import Tracker
 from landscape_fast.results import StabilityRun
+
+_LEAP = 100  # times the highest loss before: on a quadratic it takes 5.5 times the threshold
 
 
 def stability_threshold(
@@ -92,10 +93,16 @@ def edge_of_stability(
     and then hover there: the loss goes up and down over a few steps and falls over many. A copy is
     trained, in evaluation mode: the loss that is descended is the one whose Hessian is measured.
 
+    The run has diverged, and stops, where loss or curvature is not finite, or where one step takes
+    the loss to more than 100 times the highest one before: where growth is slower than quadratic,
+    steps that are far too long end on a level that is finite and no edge of stability. A slow rise
+    counts as none, as that from a minimum to the level at which a run hovers.
+
     Args:
         model: Where the run starts; left untouched.
         loader: Iterable of batches; every step sums the gradient over all of them.
-        lr: Learning rate; or rates by the step from which each holds, 0 among them, for a decay.
+        lr: Learning rate; or rates by the step from which each holds, for a decay: 0 and others
+            below ``steps``.
         steps: Number of steps.
         momentum: Of ``torch.optim.SGD``.
         nesterov: Likewise.
@@ -132,11 +139,8 @@ def edge_of_stability(
     require_seed(seed)
     rates = _rates(lr, steps)
     stability_threshold(rates[0], momentum=momentum, nesterov=nesterov)
-    model, objective = measurable(model), Objective(criterion, loss_fn)
-    with evaluation(model):
-        network = PlacedNetwork(model, params)
-        batches = Batches(loader, device=network.space.device, memory_budget=memory_budget)
-        network.model.eval()
+    network, batches, objective = placed(model, loader, criterion, loss_fn, params, memory_budget)
+    with evaluation(network.model):
         # The tracker's operator is made once, follows the parameters and reads the same batches.
         tracker = Tracker(
             network.model,
@@ -155,16 +159,20 @@ def edge_of_stability(
         losses: list[float] = []
         before, diverged = network.origin, False
         for step in range(steps + 1):
-            losses.append(_whole_gradient(network, batches, objective))
-            diverged = not math.isfinite(losses[-1])
+            loss, _, gradient = network.loss_and_gradient_here(batches, objective)
+            diverged = not math.isfinite(loss) or loss > _LEAP * max(losses, default=math.inf) > 0
+            losses.append(loss)
             if not diverged and (step % every == 0 or step == steps):
                 diverged = not _measured(tracker, step)
             if diverged or step == steps:
                 break
-            before = _position(network)
+            before = network.position()
+            pairs = zip(network.space.tensors, network.space.split(gradient), strict=True)
+            for tensor, part in pairs:
+                tensor.grad = part
             optimiser.param_groups[0]["lr"] = rates[step]
             optimiser.step()
-        end = _position(network)
+        end = network.position()
     points = tracker.points
     return StabilityRun(
         losses=torch.tensor(losses, dtype=torch.float64),
@@ -198,7 +206,7 @@ def _rates(lr: float | Mapping[int, float], steps: int) -> list[float]:
     changes = dict(lr)
     if 0 not in changes:
         raise ValueError(f"lr has no rate for step 0, only for {list(changes)}")
-    require_whole(0, **{f"step {step!r} of lr": step for step in changes})
+    require_whole(0, most=steps - 1, **{f"step {step!r} of lr": step for step in changes})
     require_number(above=0, **{f"lr from step {step}": rate for step, rate in changes.items()})
     rates, rate = [], changes[0]
     for step in range(steps):
@@ -216,21 +224,3 @@ def _measured(tracker: Tracker, step: int) -> bool:
             raise
         return False
     return True
-
-
-def _whole_gradient(network: PlacedNetwork, batches: Batches, objective: Objective) -> float:
-    """Loss of all data where the network is; its gradient is left in the parameters."""
-    total, counts, gradient = 0.0, 0.0, torch.zeros_like(network.origin)
-    for batch in batches:
-        value, count = objective(network.model, batch)
-        gradient += network.gradient(value)
-        total, counts = total + float(value.detach()), counts + count
-    divisor = objective.normaliser(counts) or 1.0
-    parts = network.space.split(gradient / divisor)
-    for tensor, part in zip(network.space.tensors, parts, strict=True):
-        tensor.grad = part
-    return total / divisor
-
-
-def _position(network: PlacedNetwork) -> Tensor:
-    return network.space.flatten([tensor.detach() for tensor in network.space.tensors])

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from landscape_fast.arguments import require_choice
 from landscape_fast.plots.canvas import own_style
 from landscape_fast.plots.cells import figure_of_cells, into_cell, name_key, phase_keys
-from landscape_fast.plots.grid import Grid, arrange, columns_by_name
+from landscape_fast.plots.grid import Grid, Hot, arrange, columns_by_name
 
 Number = NDArray[np.float64]
 
@@ -29,7 +30,7 @@ def curve_profiles(
     *,
     load: str = "width",
     temperature: str = "batch_size",
-    hot: Literal["small", "large"] | None = None,
+    hot: Hot | None = None,
     labels: Mapping[str, str] | None = None,
     of: Literal["err", "nll"] = "err",
     phase: str = "phase",
@@ -65,8 +66,7 @@ def curve_profiles(
         Highest rise
         width 2, batch size 8
     """
-    if of not in _LABELS:
-        raise ValueError(f"of must be 'err' or 'nll', got {of!r}")
+    require_choice(tuple(_LABELS), of=of)
     grid = arrange(table, load=load, temperature=temperature, hot=hot, labels=labels)
     columns = columns_by_name(pairs)
     series = {kind: _series(columns, kind.format(of=of)) for kind in (CURVE, STRAIGHT)}

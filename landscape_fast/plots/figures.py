@@ -10,20 +10,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from landscape_fast.arguments import require_choice
 from landscape_fast.plots.axes import draw_quantity
 from landscape_fast.plots.canvas import blank_figure, own_style
 from landscape_fast.plots.curves import curve_profiles, has_profiles
-from landscape_fast.plots.grid import Grid, arrange
+from landscape_fast.plots.grid import Grid, Hot, arrange
 from landscape_fast.plots.phases import COLOURS, draw_legend, draw_phases
 from landscape_fast.plots.quantities import PANELS, Quantity, Scales
 from landscape_fast.plots.slices import slices
-
-Hot = Literal["small", "large"]
 
 _COLUMNS = 4
 # Where the file format would otherwise store the moment or the maker of the picture.
@@ -255,8 +254,7 @@ def _checked(
     phase: str,
 ) -> Grid:
     """The grid of ``table``, once the arguments that choose among words are known to be good."""
-    if scales not in ("paper", "data"):
-        raise ValueError(f'scales must be "paper" or "data", got {scales!r}')
+    require_choice(get_args(Scales), scales=scales)
     grid = arrange(table, load=load, temperature=temperature, hot=hot, labels=labels)
     unknown = set(grid.names(phase).ravel()) - set(COLOURS) - {""} if phase in grid else set()
     if unknown:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape_fast.arguments import require_choice
+
 Number = NDArray[np.float64]
 Scale = Literal["log", "linear", "steps"]
+Hot = Literal["small", "large"]
 
 # The knobs whose small values are hot; every other knob is hot where it is large.
 _HOT_WHEN_SMALL = frozenset({"batch_size"})
@@ -85,7 +88,7 @@ class Grid:
     columns: Mapping[str, Sequence[Any] | NDArray[Any]]
     load: Axis
     temperature: Axis
-    hot: Literal["small", "large"]
+    hot: Hot
     places: tuple[NDArray[np.intp], NDArray[np.intp]]  # row and column of each cell of the table
 
     def __contains__(self, column: str) -> bool:
@@ -136,7 +139,7 @@ def arrange(
     *,
     load: str,
     temperature: str,
-    hot: Literal["small", "large"] | None,
+    hot: Hot | None,
     labels: Mapping[str, str] | None = None,
 ) -> Grid:
     """Arrange the cells of ``table``; each pair of knob values may appear once.
@@ -153,8 +156,8 @@ def arrange(
     for argument, name in (("load", load), ("temperature", temperature)):
         if name not in columns:
             raise ValueError(f"{argument}: the table has no column {name!r}; it has {[*columns]}")
-    if hot not in ("small", "large", None):
-        raise ValueError(f'hot must be "small" or "large", got {hot!r}')
+    if hot is not None:
+        require_choice(get_args(Hot), hot=hot)
     knobs = [_values(name, columns[name]) for name in (load, temperature)]
     cells = list(zip(*knobs, strict=True))
     if not cells:

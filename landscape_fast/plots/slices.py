@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,7 +13,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from numpy.typing import NDArray
 
 from landscape_fast.plots.canvas import blank_figure, own_style
-from landscape_fast.plots.grid import Axis, Grid, arrange
+from landscape_fast.plots.grid import Axis, Grid, Hot, arrange
 from landscape_fast.plots.titles import factor
 
 Number = NDArray[np.float64]
@@ -39,7 +38,7 @@ def slices(
     *,
     load: str = "width",
     temperature: str = "batch_size",
-    hot: Literal["small", "large"] | None = None,
+    hot: Hot | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw test accuracy and, beside it, the Hessian trace along each knob at values of the other.
@@ -86,10 +85,8 @@ def slices(
                 axes = part.add_subplot(place)
                 _draw(axes, grid, column, transposed=row == 1)
             still = grid.load if row else grid.temperature
-            handles, labels = axes.get_legend_handles_labels()
             part.legend(
-                handles,
-                labels,
+                *axes.get_legend_handles_labels(),
                 title=still.short.capitalize(),
                 loc="outside right center",
                 frameon=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from landscape_fast.plots.canvas import own_style
 from landscape_fast.plots.cells import figure_of_cells, into_cell, name_key, phase_keys
-from landscape_fast.plots.grid import arrange
+from landscape_fast.plots.grid import Hot, arrange
 
 if TYPE_CHECKING:
     from landscape_fast.results import SpectralDensity
@@ -31,7 +31,7 @@ def spectra(
     *,
     load: str = "width",
     temperature: str = "batch_size",
-    hot: Literal["small", "large"] | None = None,
+    hot: Hot | None = None,
     labels: Mapping[str, str] | None = None,
     phase: str = "phase",
 ) -> Figure:

@@ -26,7 +26,7 @@ class HyperplaneRun:
     space: int  # n
     basis: str  # "orthonormal", "sparse" or "whole"
     steps: int
-    diverged: bool  # the loss or the weights became infinite or nan; accuracy is then nan
+    diverged: bool  # loss or weights became infinite or nan, not just large; accuracy is then nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ class LocalEntropy:
     samples: int
     acceptance: float | None = None  # share of Langevin moves that were taken
     gradient_part: float | None = None  # of the quadratic's value, what the gradient adds
-    gradient_bound: float | None = None  # the true `gradient_part` is larger by at most this
+    gradient_bound: float | None = None  # the true one is larger by at most this, but for rounding
 
     @property
     def integral(self) -> float:

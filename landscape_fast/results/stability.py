@@ -24,7 +24,7 @@ class StabilityRun:
     thresholds: Tensor  # (p,) float64, the sharpness above which the optimiser is not stable
     end: Tensor  # (n,), parameters after the last step
     move: Tensor  # (n,), the last step itself
-    diverged: bool  # loss or curvature was not finite, and the run stopped there
+    diverged: bool  # loss or curvature was not finite, or one step raised the loss a hundredfold
     momentum: float
     nesterov: bool
     samples: int

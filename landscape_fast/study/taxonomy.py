@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from landscape_fast.arguments import require_number
 from landscape_fast.study.table import Columns, column, columns_of, numbers, with_columns
 from landscape_fast.study.thresholds import (
     MARGIN_UNITS,
@@ -178,10 +179,7 @@ def number_or_data(argument: str, threshold: float | str) -> float | None:
         if threshold != "data":
             raise ValueError(f'{argument} must be a number or "data", got {threshold!r}')
         return None
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
-        raise TypeError(f'{argument} must be a number or "data", got {threshold!r}')
-    if not math.isfinite(threshold):
-        raise ValueError(f"{argument} must be finite, got {threshold}")
+    require_number(**{argument: threshold})
     return float(threshold)
 
 

@@ -31,18 +31,19 @@ def pays(recipe: Recipe, seeds: int) -> bool:
     return recipe.model in _MEASURED and small and seeds >= _FEWEST_SEEDS
 
 
-def with_groups(
+def grouped(
     study: Study, tasks: Sequence[Task], failed: Container[tuple[str, str]]
-) -> tuple[Task, ...]:
-    """Put before trainings of one cell, where the study wants it, a task that does them together.
-
-    The trainings stay, and wait for its end: they find what it stored, or train one by one where
-    it could not.
+) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
+    """Make a task for the trainings of one cell, where the study wants them together.
 
     Args:
         study: Says whether; see :attr:`~landscape_fast.sweep.config.Study.together`.
         tasks: What is left.
         failed: Addresses of what failed before; a group among them is not tried again.
+
+    Returns:
+        The groups, and ``tasks``, of which the trainings wait for the end of theirs: they find what
+        it stored, or train one by one where it could not.
     """
     cells: dict[tuple[int | float, int | float], list[Task]] = {}
     for task in tasks if study.together else ():
@@ -50,15 +51,13 @@ def with_groups(
         if work.metric == TRAIN:
             cells.setdefault(work.subjects[0].cell, []).append(task)
     groups: list[Task] = []
-    leaders: dict[str, tuple[str, ...]] = {}
+    waiting: dict[str, Task] = {}
     for members in filter(partial(_wanted, study), cells.values()):
         group = _group(members)
         if cast(Work, group.work).address not in failed:
             groups.append(group)
-            leaders |= {member.id: (group.id,) for member in members}
-    if not groups:
-        return tuple(tasks)
-    return *groups, *(replace(task, after=leaders.get(task.id, ())) for task in tasks)
+            waiting |= {member.id: replace(member, after=(group.id,)) for member in members}
+    return tuple(groups), tuple(waiting.get(task.id, task) for task in tasks)
 
 
 def _wanted(study: Study, members: Sequence[Task]) -> bool:

@@ -13,7 +13,7 @@ from landscape_fast.store.failures import Failure
 from landscape_fast.sweep.config import Study
 from landscape_fast.sweep.cost import Timing
 from landscape_fast.sweep.graph import Outcome, Task
-from landscape_fast.sweep.groups import with_groups
+from landscape_fast.sweep.groups import grouped
 from landscape_fast.sweep.memory import Memory
 from landscape_fast.sweep.options import Measure
 from landscape_fast.sweep.questions import questions
@@ -31,7 +31,8 @@ class Plan:
     study: Study
     subjects: tuple[Subject, ...]
     works: tuple[Work, ...]
-    tasks: tuple[Task, ...]  # still to run
+    tasks: tuple[Task, ...]  # still to run, one for each result
+    groups: tuple[Task, ...]  # to run before them: each trains several seeds, which wait for it
     barred: tuple[Outcome, ...]  # not run: it failed in an earlier run, or what it needs did
     timed: tuple[Timing, ...]  # finished work and how long it took
     totals: dict[str, int]  # results of each stage, finished ones included
@@ -39,8 +40,7 @@ class Plan:
     @property
     def stages(self) -> dict[str, int]:
         """Tasks of each stage: its results and, before them, what only trains seeds together."""
-        groups = sum(task.stage == TOGETHER for task in self.tasks)
-        return {**({TOGETHER: groups} if groups else {}), **self.totals}
+        return {**({TOGETHER: len(self.groups)} if self.groups else {}), **self.totals}
 
     @property
     def done(self) -> dict[str, int]:
@@ -84,12 +84,14 @@ def plan(
         if header is not None and work.metric == TRAIN:
             header = header if _intact(work.subjects[0], header, thorough, remote) else None
         sorting.add(work, header)
+    groups, tasks = grouped(study, sorting.tasks_with_shares(), sorting.failures)
     totals = Counter(_stage(work) for work in works)
     return Plan(
         study=study,
         subjects=subjects,
         works=works,
-        tasks=with_groups(study, sorting.tasks_with_shares(), set(sorting.failures)),
+        tasks=tasks,
+        groups=groups,
         barred=tuple(sorting.barred),
         timed=tuple(sorting.timed),
         totals={stage: totals[stage] for stage in STAGES if totals[stage]},

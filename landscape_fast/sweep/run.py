@@ -82,11 +82,10 @@ def run_study(
         if todo.tasks:
             rehearse(todo.subjects[0])
             if todo.timed:
-                # The time of seeds that are trained together is that of their results.
-                results = [task for task in todo.tasks if task.stage in todo.totals]
-                predicted = forecast(todo.timed, results)
+                predicted = forecast(todo.timed, todo.tasks)
         performed = partial(perform, device=device)
-        outcomes = execute(todo.tasks, performed, _Recorder(store, observe(todo)))
+        tasks = (*todo.groups, *todo.tasks)
+        outcomes = execute(tasks, performed, _Recorder(store, observe(todo)))
     return Run(
         plan=todo,
         outcomes=(*todo.barred, *outcomes),

@@ -59,7 +59,7 @@ def status(study: Study, output: Path, store: Store) -> Status:
     found = plan(study, output, store, thorough=False)
     finished = Counter(timing.stage for timing in found.timed)
     barred = Counter((outcome.task.stage, outcome.status) for outcome in found.barred)
-    left = Counter(task.stage for task in found.tasks if task.stage in found.totals)
+    left = Counter(task.stage for task in found.tasks)
     stages = {
         stage: Counts(
             total,

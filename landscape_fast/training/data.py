@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape_fast.arguments import require_choice, require_whole
+from landscape_fast.arguments import require_choice, require_number, require_whole
 from landscape_fast.training.pixel_noise import PixelScale, noisy
 
 IGNORED = -100  # target of a position without one; torch's cross-entropy leaves it out
@@ -56,8 +56,7 @@ class Dataset:
         Raises:
             ValueError: ``fraction`` is not in (0, 1], or leaves no sample.
         """
-        if not 0.0 < fraction <= 1.0:
-            raise ValueError(f"fraction must lie in (0, 1], got {fraction}")
+        require_number(above=0, most=1, fraction=fraction)
         kept = int(len(self.train_targets) * fraction)
         if kept == 0:
             raise ValueError(
@@ -76,8 +75,7 @@ class Dataset:
             ValueError: ``probability`` is not in [0, 1], or the targets are not one class index for
                 each sample.
         """
-        if not 0.0 <= probability <= 1.0:
-            raise ValueError(f"probability must lie in [0, 1], got {probability}")
+        require_number(least=0, most=1, probability=probability)
         if probability == 0.0:
             return self
         if self.train_targets.is_floating_point():
@@ -113,8 +111,7 @@ class Dataset:
             ValueError: ``amplitude`` is not in [0, 255], or the inputs are no images with a known
                 pixel scale.
         """
-        if not 0.0 <= amplitude <= 255.0:
-            raise ValueError(f"amplitude must lie in [0, 255], got {amplitude}")
+        require_number(least=0, most=255, amplitude=amplitude)
         if amplitude == 0.0:
             return self
         if self.pixels is None:

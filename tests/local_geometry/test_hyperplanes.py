@@ -140,6 +140,8 @@ def test_errors_name_the_argument():
         hyperplane_training(mlp(), data, 3, density=0.5)
     with pytest.raises(ValueError, match="density must be"):
         hyperplane_training(mlp(), data, 3, basis="sparse", density=2.0)
+    with pytest.raises(ValueError, match="density must be at least 0.0175"):  # an entry of 57
+        hyperplane_training(mlp(), data, 3, basis="sparse", density=0.01)
     with pytest.raises(ValueError, match="epochs must be"):
         hyperplane_training(mlp(), data, 3, epochs=0)
     with pytest.raises(ValueError, match="lr must be"):

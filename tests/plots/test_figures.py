@@ -213,7 +213,7 @@ def test_a_table_without_phases_has_no_map():
 @pytest.mark.parametrize(
     ("more", "options", "said"),
     [
-        ({}, {"scales": "log"}, 'scales must be "paper" or "data"'),
+        ({}, {"scales": "log"}, "scales must be 'paper' or 'data'"),
         ({"phase": ["V"] * 15}, {}, "which are no phases"),
         ({}, {"load": "depth"}, "load: the table has no column 'depth'"),
     ],

@@ -141,6 +141,7 @@ def test_a_group_that_fails_leaves_its_seeds_to_themselves_and_is_not_tried_agai
     for subject in found.subjects:
         subject.checkpoint.unlink()
     again = planned(tmp_path, study())
+    assert again.groups == ()
     assert {task.stage for task in again.tasks} == {"train"}
     assert all(task.after == () for task in again.tasks)
 
@@ -148,13 +149,12 @@ def test_a_group_that_fails_leaves_its_seeds_to_themselves_and_is_not_tried_agai
 def test_only_the_seeds_that_are_left_are_trained_together(apart, tmp_path):
     more = study(grid={**GRID, "seeds": [0, 1, 2, 3, 4]})
     found = planned(apart, more)
-    groups = [task for task in found.tasks if task.stage == "together"]
-    assert [[s.seed for s in task.work.subjects] for task in groups] == [[3, 4], [3, 4]]
+    assert [[s.seed for s in task.work.subjects] for task in found.groups] == [[3, 4], [3, 4]]
     assert found.stages == {"together": 2, **found.totals}
     assert found.done["train"] == 6
     one_more = planned(apart, study(grid={**GRID, "seeds": [0, 1, 2, 3]}))
     assert {task.stage for task in one_more.tasks} >= {"train"}
-    assert "together" not in {task.stage for task in one_more.tasks}  # one seed is no group
+    assert one_more.groups == ()  # one seed is no group
 
 
 def test_a_forecast_and_the_time_left_count_results_and_not_groups(tmp_path):
@@ -164,7 +164,8 @@ def test_a_forecast_and_the_time_left_count_results_and_not_groups(tmp_path):
     assert set(found.stages) == {"train", "measure", "compare"}
     done = run(tmp_path, study())
     assert done.predicted.unknown == 0
-    assert done.predicted.tasks == sum(task.stage != "together" for task in done.plan.tasks)
+    assert done.plan.groups
+    assert done.predicted.tasks == len(done.plan.tasks)
 
 
 @pytest.mark.parametrize(

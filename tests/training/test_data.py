@@ -31,7 +31,7 @@ def test_a_fraction_keeps_the_first_samples_in_order(samples, fraction):
 
 @pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5, float("nan")])
 def test_a_fraction_outside_its_range_is_refused(fraction):
-    with pytest.raises(ValueError, match="fraction must lie in"):
+    with pytest.raises(ValueError, match="fraction must be positive and at most 1"):
         counting(4).first(fraction)
 
 
@@ -72,7 +72,7 @@ def test_noise_on_targets_that_are_no_classes_is_refused():
 
 @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
 def test_a_probability_outside_its_range_is_refused(probability):
-    with pytest.raises(ValueError, match="probability must lie in"):
+    with pytest.raises(ValueError, match="probability must be at least 0 and at most 1"):
         counting(4).with_label_noise(probability)
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landscape_fast.arguments import require_whole
+from landscape_fast.arguments import require_choice, require_whole
 from landscape_fast.training.sequences.subwords import PADDING
 
 
@@ -77,12 +77,11 @@ def transformer(
         head_width=head_width,
         feed_forward=feed_forward,
     )
+    require_choice(("pre", "post"), norm=norm)
     if width % 2:
         raise ValueError(f"width must be even, for sines and cosines of positions, got {width}")
     if width % min(head_width, width):
         raise ValueError(f"width must be a multiple of head_width {head_width}, got {width}")
-    if norm not in ("pre", "post"):
-        raise ValueError(f"norm must be 'pre' or 'post', got {norm!r}")
 
     def layers(count: int, *, attends: bool) -> nn.ModuleList:
         heads = width // min(head_width, width)

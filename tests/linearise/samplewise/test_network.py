@@ -46,3 +46,23 @@ def test_a_trace_is_made_once_per_shape_and_shared_by_models_of_one_structure(mo
     for _ in range(3):
         own.output_shape(batch)
     assert (shared, len(made) - again) == (3, 1)
+
+
+def test_a_structure_is_held_to_the_model_once_and_where_rows_lie_is_looked_for_in_every_model(
+    monkeypatch,
+):
+    held, looked = [], []
+    compared, found = network.relative_error, network.find_layouts
+    monkeypatch.setattr(network, "_agreed", type(network._agreed)())
+    monkeypatch.setattr(network, "relative_error", lambda *a: held.append(1) or compared(*a))
+    monkeypatch.setattr(network, "find_layouts", lambda *a: looked.append(1) or found(*a))
+    x, y = classification(6)
+    batch = (x.double(), y)
+    counts = []
+    for seed in (0, 1):
+        sampled(mlp(seed=seed).double(), batch)
+        counts.append((len(held), len(looked)))
+    assert counts == [(3, 1), (4, 2)]  # squares of all rows at once are compared in both
+    for _ in range(2):  # a function of the caller's may read anything
+        sampled(mlp().double(), batch, loss_fn=lambda m, b: (F.cross_entropy(m(b[0]), b[1]), 1.0))
+    assert len(held) == 10
