@@ -101,9 +101,9 @@ def curve_profiles(
     return figure
 
 
-def has_profiles(pairs: object, *, of: Literal["err", "nll"] = "err") -> bool:
+def has_profiles(pairs: object) -> bool:
     """Whether a table of pairs holds the profile of any curve."""
-    return bool(np.isfinite(_series(columns_by_name(pairs), CURVE.format(of=of))[1]).any())
+    return bool(np.isfinite(_series(columns_by_name(pairs), CURVE.format(of="err"))[1]).any())
 
 
 def _title(of: str, rise: Number) -> str:
