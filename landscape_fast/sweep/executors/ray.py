@@ -95,7 +95,6 @@ class _Driver:
         self._perform = perform
         self._here = _Here(str(Path.cwd()), tuple(sys.path))
         self._flying: dict[Any, tuple[Task, float]] = {}  # with the GPUs that it has
-        self._alone: set[str] = set()  # ids of tasks that got a whole GPU
         self._outcomes: list[Outcome] = []
         _check_gpus(gpus)
 
@@ -144,8 +143,7 @@ class _Driver:
         reply = _reply(reference)
         if reply.status == "halt":
             raise HaltedError(f"{reply.message}; what is finished is kept")
-        if reply.status == "memory" and 0 < gpus < 1 and task.id not in self._alone:
-            self._alone.add(task.id)
+        if reply.status == "memory" and 0 < gpus < 1:
             self._start(task, 1.0)
             return
         self._shares.ended(task, reply.memory)
