@@ -14,6 +14,7 @@ import pytest
 import torch
 from bench_hvp import BATCH, PROBLEMS
 from pairing import ratios
+from resnet20 import trained_resnet20
 from torch import Tensor
 
 from landscape_fast import GGNOperator, HessianOperator
@@ -52,6 +53,35 @@ def test_primal_values_kept_between_products(benchmark, vectors, monkeypatch):
     v = torch.randn(vectors, kept.shape[0])
     assert torch.equal(kept(v), anew(v))
     record(benchmark, lambda: kept(v), lambda: anew(v), 0.0)
+
+
+def test_kept_values_in_one_piece_of_memory(benchmark, monkeypatch, tmp_path):
+    monkeypatch.setitem(residency.PASSES_BEFORE, "cpu", 0)
+    model, data = trained_resnet20(250, 125, tmp_path)
+    packed = HessianOperator(model, data, engine="captured")
+    v = torch.randn(packed.shape[0])
+    packed(v)
+    monkeypatch.setattr(residency, "together", lambda primals, *_: primals)
+    scattered = HessianOperator(model, data, engine="captured")
+    assert torch.equal(packed(v), scattered(v))
+    record(benchmark, lambda: packed(v), lambda: scattered(v), 0.0)
+
+
+def test_the_pass_that_keeps_values(benchmark, monkeypatch, tmp_path):
+    monkeypatch.setitem(residency.PASSES_BEFORE, "cpu", 0)
+    model, data = trained_resnet20(250, 125, tmp_path)
+    op = HessianOperator(model, data, engine="captured")
+    anew = HessianOperator(model, data, engine="captured", values_budget=0)
+    v = torch.randn(op.shape[0])
+    bias = model.get_parameter("linear.bias")
+
+    def filling() -> Tensor:
+        with torch.no_grad():
+            bias.add_(1e-6)  # what was kept is of other numbers now
+        return op(v)
+
+    assert torch.equal(filling(), anew(v))
+    record(benchmark, filling, lambda: anew(v), 0.0)
 
 
 @pytest.mark.parametrize("network", ["resnet18 width 8", "mlp", "encoder"])

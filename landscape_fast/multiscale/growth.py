@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -18,13 +19,15 @@ from landscape_fast.linearise.params import ParameterSpace, Selection
 from landscape_fast.linearise.state import evaluation, measurable, unwrap
 from landscape_fast.linearise.structure import map_tensors
 from landscape_fast.metrics.networks import matched_parameters
+from landscape_fast.metrics.placed import PlacedNetwork
 from landscape_fast.results import Eigenpairs, Growth
 from landscape_fast.surfaces.directions import Directions, random_directions
 from landscape_fast.surfaces.evaluation import LossAt
 
 _JITTERS = 8  # places within rounding of the model, whose losses show what rounding does
 
-Ways = Directions | Eigenpairs | Tensor | int | Sequence[nn.Module]
+Way = nn.Module | Tensor
+Ways = Directions | Eigenpairs | int | Way | Sequence[Way]
 
 
 def loss_growth(
@@ -53,8 +56,8 @@ def loss_growth(
         model: Any module; left untouched.
         loader: Iterable of batches; held in memory in float64.
         directions: Eigenpairs, whose vectors are taken; models, towards each of which a line goes,
-            as the earlier ones of a run; directions of ``surfaces.directions``; a tensor (d, n) or
-            (n,), as the last move of a run; or a number d of random ones. All are made unit
+            as the earlier ones of a run; directions of ``surfaces.directions``; tensors (n,), as
+            the last move of a run, or one (d, n); or a number d of random ones. All are made unit
             vectors.
         span: Lowest and highest radius, as l2 distance in weights.
         per_decade: Radii in a factor of ten.
@@ -99,14 +102,16 @@ def loss_growth(
     criterion = _doubled(criterion)
     objective = Objective(criterion, loss_fn)
     with evaluation(model):
-        names = ParameterSpace(model, params).names
+        placed = PlacedNetwork(model, params)
+        names = placed.space.names
         vectors = _unit_vectors(directions, model, names, seed)
-        network = copy.deepcopy(model).double()
+        network = placed.model.double()
         space = ParameterSpace(network, names)
         read = Batches(loader, device=space.device, memory_budget=memory_budget)
         data = [map_tensors(_as_double, batch) for batch in read]
         samples = read.samples
         del read
+        placed.require_moved_by(objective, data[0])
         op = HessianOperator(network, data, criterion=criterion, loss_fn=loss_fn, params=names)
         slopes = vectors @ op.loss_and_gradient()[1]
         curvatures = op.quadratic(vectors)
@@ -149,22 +154,15 @@ def _unit_vectors(ways: Ways, model: nn.Module, names: tuple[str, ...], seed: in
     """Directions (d, n) of norm 1 in float64."""
     if isinstance(ways, int):
         ways = random_directions(model, ways, normalise="unit", params=names, seed=seed)
-    space = ParameterSpace(model, names)
     if isinstance(ways, Directions | Eigenpairs):
         ways = ways.vectors
-    elif isinstance(ways, Sequence) and len(ways) and all(isinstance(m, nn.Module) for m in ways):
-        ways = torch.stack([_towards(model, other, names) for other in ways])
-    if not isinstance(ways, Tensor):
-        raise TypeError(
-            "directions must be Directions, Eigenpairs, models, a tensor (d, n) or a number, got "
-            f"{type(ways).__name__}"
-        )
-    vectors = ways.detach().reshape(-1, ways.shape[-1]).to(space.device, torch.float64)
-    if vectors.shape[1] != space.size or not len(vectors):
-        raise ValueError(
-            f"directions have shape {tuple(vectors.shape)}, but {space.size} parameters are "
-            "selected"
-        )
+    if isinstance(ways, Tensor):
+        ways = list(torch.atleast_2d(ways))
+    space = ParameterSpace(model, names)
+    rows = [_vector(way, model, space) for way in (ways if isinstance(ways, Sequence) else [ways])]
+    if not rows:
+        raise ValueError("directions is empty")
+    vectors = torch.stack(rows)
     norms = vectors.norm(dim=1, keepdim=True)
     for index, norm in enumerate(norms[:, 0].tolist()):
         if not 0 < norm < math.inf:
@@ -172,10 +170,23 @@ def _unit_vectors(ways: Ways, model: nn.Module, names: tuple[str, ...], seed: in
     return vectors / norms
 
 
-def _towards(model: nn.Module, other: nn.Module, names: tuple[str, ...]) -> Tensor:
-    space, tensors = matched_parameters(model, unwrap(other), names)
-    pairs = zip(tensors, space.tensors, strict=True)
-    return torch.cat([(b.detach().double() - a.detach().double()).reshape(-1) for b, a in pairs])
+def _vector(way: Way, model: nn.Module, space: ParameterSpace) -> Tensor:
+    """One direction (n,) in float64, of any length."""
+    if isinstance(way, nn.Module):
+        _, tensors = matched_parameters(model, unwrap(way), space.names)
+        pairs = zip(tensors, space.tensors, strict=True)
+        moves = [b.detach().double() - a.detach().double() for b, a in pairs]
+        return torch.cat([move.reshape(-1) for move in moves])
+    if not isinstance(way, Tensor):
+        raise TypeError(
+            "directions must be Directions, Eigenpairs, models, tensors or a number, got "
+            f"{type(way).__name__}"
+        )
+    if way.shape != (space.size,):
+        raise ValueError(
+            f"a direction has shape {tuple(way.shape)}, but {space.size} parameters are selected"
+        )
+    return way.detach().to(space.device, torch.float64)
 
 
 def _along(origin: Tensor, vectors: Tensor, radii: Tensor) -> Iterator[Tensor]:
@@ -197,13 +208,9 @@ def _jittered(origin: Tensor) -> Iterator[Tensor]:
 
 def _values(loss_at: LossAt, points: Iterator[Tensor], at_once: int) -> list[float]:
     found: list[float] = []
-    block: list[Tensor] = []
-    for point in points:
-        block.append(point)
-        if len(block) == at_once:
-            found += loss_at(torch.stack(block))
-            block = []
-    return found + (loss_at(torch.stack(block)) if block else [])
+    while block := list(itertools.islice(points, at_once)):
+        found += loss_at(torch.stack(block))
+    return found
 
 
 def _doubled(criterion: Criterion | None) -> Criterion | None:

@@ -17,7 +17,7 @@ from landscape_fast.metrics.placed import placed
 from landscape_fast.metrics.track import Tracker
 from landscape_fast.results import StabilityRun
 
-_LEAP = 100  # times the highest loss before: on a quadratic it takes 5.5 times the threshold
+_LEAP = 100  # rise in one step; gradient descent of a quadratic does it at 5.5 times the threshold
 
 
 def stability_threshold(
@@ -95,8 +95,8 @@ def edge_of_stability(
 
     The run has diverged, and stops, where loss or curvature is not finite, or where one step takes
     the loss to more than 100 times the highest one before: where growth is slower than quadratic,
-    steps that are far too long end on a level that is finite and no edge of stability. A slow rise
-    counts as none, as that from a minimum to the level at which a run hovers.
+    steps that are far too long lead to a level that is finite and no edge of stability. A slow rise
+    does not count: so a run comes from an unstable minimum to the level at which it hovers.
 
     Args:
         model: Where the run starts; left untouched.

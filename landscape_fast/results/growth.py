@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from landscape_fast.arguments import require_choice, require_number
+from landscape_fast.arguments import require_choice, require_number, require_whole
 from landscape_fast.results.scales import Plateau, PowerLaw, QuadraticRadius, plateaus, power_law
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Growth:
     @property
     def rises(self) -> Tensor:
         """Mean of both sides (d, m), in which the slope cancels."""
-        return self.sides.mean(1)
+        return self._of("mean")
 
     @property
     def ratios(self) -> Tensor:
@@ -54,15 +54,16 @@ class Growth:
         """Exponent of the growth along direction ``index``.
 
         Args:
-            index: Of the direction.
+            index: Of the direction, from 0.
             between: Rises, in the unit of the loss, between which it is fitted: the radii from the
                 first that reaches the lower one up to the first that exceeds the higher one.
             side: Both signs together, or one of them.
 
         Raises:
-            ValueError: Fewer than four radii lie in the window.
+            ValueError: Fewer than four radii lie in the window, or there is no such direction.
         """
-        return power_law(self.radii, self._series(index, side), between=between, floor=self.floor)
+        self._require(index)
+        return power_law(self.radii, self._of(side)[index], between=between, floor=self.floor)
 
     def local_exponents(self, *, decades: float = 0.5, side: Side = "mean") -> Tensor:
         """Slopes d ln rise / d ln r (d, m), each fitted over ``decades`` of radii around its own.
@@ -78,8 +79,7 @@ class Growth:
         if int((near[len(x) // 2] > 0).sum()) < 3:
             raise ValueError(f"decades={decades} holds fewer than three radii")
         rows = []
-        for index in range(len(self.sides)):
-            y = self._series(index, side)
+        for y in self._of(side):
             usable = y.isfinite() & (y > self.floor / _ROUNDING)
             weights = near * usable
             total = weights.sum(1)
@@ -101,8 +101,7 @@ class Growth:
         """
         squares = self.radii.square()
         steps = squares[1:] - squares[:-1]
-        series = torch.stack([self._series(index, side) for index in range(len(self.sides))])
-        values = 2 * series.diff(dim=1) / steps
+        values = 2 * self._of(side).diff(dim=1) / steps
         error = 2 * math.sqrt(2) * self.floor / steps
         values[error > _ROUNDING * values.abs()] = torch.nan
         return (self.radii[1:] * self.radii[:-1]).sqrt(), values
@@ -116,8 +115,9 @@ class Growth:
         the curvature is not positive, or no radius shows anything.
 
         Raises:
-            ValueError: ``tolerance`` is not between 0 and 1.
+            ValueError: ``tolerance`` is not between 0 and 1, or there is no such direction.
         """
+        self._require(index)
         require_number(above=0, below=1, tolerance=tolerance)
         if not self.curvatures[index] > 0:
             return QuadraticRadius(value=math.nan, lower=math.nan, upper=math.nan, ratio=math.nan)
@@ -155,7 +155,7 @@ class Growth:
         The longest stretch is found first, then the longest of what is left.
 
         Args:
-            index: Of the direction.
+            index: Of the direction, from 0.
             tolerance: Largest value over smallest, less 1.
             decades: Length of radii that makes a plateau.
             side: Both signs together, or one of them.
@@ -164,8 +164,9 @@ class Growth:
             Plateaus from the centre outwards; none where curvature falls steadily.
 
         Raises:
-            ValueError: ``tolerance`` or ``decades`` is not positive.
+            ValueError: ``tolerance`` or ``decades`` is not positive, or there is no such direction.
         """
+        self._require(index)
         require_number(above=0, tolerance=tolerance, decades=decades)
         radii, values = self.effective_curvatures(side=side)
         return plateaus(radii, values[index], factor=1 + tolerance, decades=decades)
@@ -186,7 +187,10 @@ class Growth:
 
         return growth_figure(self, names)
 
-    def _series(self, index: int, side: Side) -> Tensor:
+    def _require(self, index: int) -> None:
+        require_whole(0, most=len(self.sides) - 1, index=index)
+
+    def _of(self, side: Side) -> Tensor:
+        """Rises (d, m) of one side, or the mean of both."""
         require_choice(("mean", "plus", "minus"), side=side)
-        both = self.sides[index]
-        return both.mean(0) if side == "mean" else both[int(side == "minus")]
+        return self.sides.mean(1) if side == "mean" else self.sides[:, int(side == "minus")]

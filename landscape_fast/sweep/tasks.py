@@ -56,9 +56,13 @@ class Work:
 
     @property
     def key(self) -> str:
-        """First half of the address: the model or pair."""
+        """First half of the address: the model, the pair, or the first of a cell and a digest."""
         first, *others = self.subjects
-        return "+".join([first.key, *(f"s{other.seed}-{other.key[-12:]}" for other in others)])
+        names = [f"s{other.seed}-{other.key[-12:]}" for other in others]
+        if len(names) > 1:  # a folder's name holds no more than 255 bytes
+            digest = hashlib.sha256("+".join(names).encode()).hexdigest()
+            names = [f"{len(names)}-{digest[:12]}"]
+        return "+".join([first.key, *names])
 
     @property
     def name(self) -> str:

@@ -146,6 +146,16 @@ def test_a_group_that_fails_leaves_its_seeds_to_themselves_and_is_not_tried_agai
     assert all(task.after == () for task in again.tasks)
 
 
+def test_the_failure_of_a_group_of_many_seeds_is_recorded(tmp_path):
+    """The names of all its seeds would be longer than a file system takes."""
+    many = study(grid={**GRID, "seeds": list(range(20))})
+    failures = Store(tmp_path / "results").failures
+    for group in planned(tmp_path, many).groups:
+        failures.record(*group.work.address, "CUDA out of memory", "")
+    assert len(list(failures)) == 2
+    assert planned(tmp_path, many).groups == ()
+
+
 def test_only_the_seeds_that_are_left_are_trained_together(apart, tmp_path):
     more = study(grid={**GRID, "seeds": [0, 1, 2, 3, 4]})
     found = planned(apart, more)
