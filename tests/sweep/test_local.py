@@ -104,7 +104,7 @@ def test_no_tasks_start_no_process(monkeypatch):
 
 
 def test_fewer_than_one_worker_is_refused():
-    with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="workers must be a whole number of at least 1, got 0"):
         run_local([], errands.perform, Log(), workers=0)
 
 

@@ -101,8 +101,9 @@ def test_tasks_of_five_seconds_lose_less_than_five_percent(cluster, tmp_path):
 def test_what_cannot_be_placed_is_refused(cluster, tmp_path):
     tasks = [errand(tmp_path, "fine")]
     for options, message in (
-        ({"workers": 0}, "workers must be at least 1, got 0"),
+        ({"workers": 0}, "workers must be a whole number of at least 1, got 0"),
         ({"workers": 2, "address": "auto"}, "workers must be left to the running cluster, got 2"),
+        ({"gpus_per_task": float("nan")}, "gpus_per_task must be at least 0 and finite, got nan"),
         ({"gpus_per_task": 1.5}, "a share up to 1 or a whole number, got 1.5"),
         ({"gpus_per_task": 2}, "gpus_per_task is 2, but no node has more than 1"),
     ):

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from landscape_fast.arguments import require_whole_or_none
 from landscape_fast.sweep.executors.worker import Reply, serve
 from landscape_fast.sweep.graph import Observer, Outcome, Schedule, Task
 
@@ -59,8 +60,7 @@ def run_local(
         HaltedError: A task found the disk full or read-only.
         RuntimeError: Worker processes die while they start.
     """
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+    require_whole_or_none(1, workers=workers)
     pool = _Pool(tasks, perform, observer, workers or len(os.sched_getaffinity(0)))
     try:
         pool.run()

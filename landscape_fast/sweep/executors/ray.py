@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from landscape_fast.arguments import require_number, require_whole_or_none
 from landscape_fast.sweep.executors.local import HaltedError
 from landscape_fast.sweep.executors.worker import Reply, perform_once
 from landscape_fast.sweep.graph import Observer, Outcome, Schedule, Task
@@ -67,13 +68,15 @@ def run_ray(
         HaltedError: A task found the disk full or read-only.
         ConnectionError: There is no cluster at ``address``.
     """
-    if workers is not None and (workers < 1 or address is not None):
-        wanted = "at least 1" if address is None else "left to the running cluster"
-        raise ValueError(f"workers must be {wanted}, got {workers}")
-    if gpus_per_task != "auto" and (gpus_per_task < 0 or (gpus_per_task > 1 and gpus_per_task % 1)):
-        raise ValueError(
-            f"gpus_per_task must be a share up to 1 or a whole number, got {gpus_per_task}"
-        )
+    require_whole_or_none(1, workers=workers)
+    if workers is not None and address is not None:
+        raise ValueError(f"workers must be left to the running cluster, got {workers}")
+    if gpus_per_task != "auto":
+        require_number(least=0, gpus_per_task=gpus_per_task)
+        if gpus_per_task > 1 and gpus_per_task % 1:
+            raise ValueError(
+                f"gpus_per_task must be a share up to 1 or a whole number, got {gpus_per_task}"
+            )
     if not tasks:
         return []
     with _cluster(address, workers):
