@@ -7,8 +7,6 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from landscape_fast.sweep.graph import Task
 
 Gpus = float | Literal["auto"]
@@ -39,6 +37,8 @@ class Memory:
 
 def metered(device: str) -> Callable[[], Memory | None]:
     """Begin to measure; what is returned tells the peak since then, and nothing on a CPU."""
+    import torch  # here, as all workers start with this file and not all of them need it
+
     if torch.device(device).type != "cuda":
         return lambda: None
     torch.cuda.init()  # there are no statistics before

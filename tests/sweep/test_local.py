@@ -27,6 +27,11 @@ def test_every_kind_of_end_is_recorded_and_the_others_go_on(tmp_path):
     )
 
 
+def test_a_worker_of_tasks_without_torch_starts_without_it():
+    code = "import sys, landscape_fast.sweep.executors.worker; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_a_full_disk_ends_the_run_with_its_reason(tmp_path):
     tasks = [errand(tmp_path, "full"), errand(tmp_path, "fine", "full")]
     with pytest.raises(HaltedError, match="No space left on device; what is finished is kept"):
