@@ -99,9 +99,8 @@ def sum_until(
         rtol: Standard error wanted, relative to the sum.
         atol: The same, absolute; the looser of both ends the run.
         max_products: Bound on passes over the data; two draws of each part are made whatever they
-            cost.
+            cost. Callers check these three, before they compute anything.
     """
-    require_bounds(rtol, atol, max_products)
     run = _Run(parts, max_products)
     while True:
         found = Estimated(run.draws)
