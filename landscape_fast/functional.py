@@ -55,8 +55,10 @@ def tensors_kept(module: nn.Module) -> Iterator[None]:
                 held = now.get(name), before.get(name)
                 if held[0] is held[1] or not any(isinstance(one, Tensor) for one in held):
                     continue
-                now.pop(name, None)
-                now.update({name: before[name]} if name in before else {})
+                if name in before:
+                    now[name] = before[name]
+                else:
+                    del now[name]
         for layer, weights in lists:
             layer._flat_weights = weights
 
