@@ -24,9 +24,7 @@ class Replication:
     """How far two tables order the cells that both have by one metric alike."""
 
     metric: str
-    rank_correlation: (
-        float  # Spearman's; nan of fewer than twelve cells, or where a side is constant
-    )
+    rank_correlation: float  # Spearman's; nan of fewer than twelve cells or a constant side
     interval: tuple[float, float]  # over values of both knobs, within [-1, 1]; nan likewise
     cells: int  # in both tables, with a finite and converged value in each
 
