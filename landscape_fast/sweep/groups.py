@@ -13,7 +13,7 @@ from landscape_fast.sweep.tasks import TOGETHER, TRAIN, Work
 from landscape_fast.training.recipe import Recipe
 
 # docs/training.md, one thread: in these cases a step of five seeds took 0.49 to 0.73 of the time of
-# five steps. Three seeds, larger batches and wider networks gain little or lose.
+# five steps. Three seeds and larger batches gain little or lose; wider networks were not measured.
 _MEASURED = ("resnet18", "small_cnn")
 _WIDEST, _LARGEST_BATCH, _FEWEST_SEEDS = 4, 32, 5
 
