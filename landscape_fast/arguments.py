@@ -62,14 +62,14 @@ def require_number(
         Traceback (most recent call last):
         ValueError: momentum must be at least 0 and below 1, got 1.0
     """
+    words = [
+        *(["positive" if above == 0 else f"above {above}"] if above > -math.inf else []),
+        *([f"at least {least}"] if least > -math.inf else []),
+        *([f"below {below}"] if below < math.inf else []),
+        *([f"at most {most}"] if most < math.inf else []),
+        *(["finite"] if below == most == math.inf else []),
+    ]
     for name, value in named.items():
-        words = [
-            *(["positive" if above == 0 else f"above {above}"] if above > -math.inf else []),
-            *([f"at least {least}"] if least > -math.inf else []),
-            *([f"below {below}"] if below < math.inf else []),
-            *([f"at most {most}"] if most < math.inf else []),
-            *(["finite"] if below == most == math.inf else []),
-        ]
         problem = f"{name} must be {' and '.join(words)}, got {_said(value)}"
         number = _number(value, problem)
         inside = above < number < below and least <= number <= most
