@@ -112,6 +112,26 @@ def test_a_line_goes_towards_another_model():
     assert float(found.sides[0, 0, -1]) == pytest.approx(exact[0] - exact[1], abs=1e-6)
 
 
+def test_a_direction_may_be_a_tensor_a_row_of_one_or_one_of_several():
+    model, data = mlp(), cut(classification(13), [13])
+    one = torch.arange(57.0)
+    found = [
+        loss_growth(model, data, directions=ways, per_decade=1)
+        for ways in (one, one[None], [one, torch.ones(57)])
+    ]
+    for other in found[1:]:
+        torch.testing.assert_close(other.sides[0], found[0].sides[0], rtol=1e-9, atol=1e-13)
+    assert len(found[2].sides) == 2
+
+
+def test_a_layer_may_hold_a_tensor_with_a_graph():
+    model, data = mlp(), cut(classification(13), [13])
+    model[0].seen = model[0].weight.square().sum()
+    with pytest.raises(RuntimeError):
+        copy.deepcopy(model)
+    assert loss_growth(model, data, directions=1, per_decade=1).sides.isfinite().all()
+
+
 def test_class_weights_and_batches_change_nothing():
     model = mlp()
     data = classification(13)
@@ -143,6 +163,10 @@ def test_the_model_comes_back_untouched_also_after_an_exception():
         ({"directions": torch.zeros(1, 57)}, ValueError, "direction 0 has norm 0"),
         ({"directions": torch.full((1, 57), math.nan)}, ValueError, "direction 0 has norm nan"),
         ({"directions": "random"}, TypeError, "directions must be"),
+        ({"directions": [1.0]}, TypeError, "directions must be .* got float"),
+        ({"directions": []}, ValueError, "directions is empty"),
+        ({"directions": torch.tensor(1.0)}, ValueError, "57 parameters are selected"),
+        ({"directions": torch.ones(2, 3, 57)}, ValueError, "57 parameters are selected"),
         ({"seed": -1}, ValueError, "seed"),
     ],
 )

@@ -166,6 +166,14 @@ def test_a_power_has_no_plateau_but_a_square_is_one():
         grown(lambda r: r**2).plateaus(decades=0.0)
 
 
+@pytest.mark.parametrize("index", [-1, 1, 7])
+def test_a_direction_that_is_not_there_is_named(index):
+    found = grown(lambda r: r**2, curvature=2.0)
+    for read in (found.exponent, found.quadratic_radius, found.plateaus):
+        with pytest.raises(ValueError, match=f"index must be .* at most 0, got {index}"):
+            read(index)
+
+
 def test_growths_come_back_from_the_store(tmp_path):
     found = grown(lambda r: r**2, curvature=2.0)
     store = Store(tmp_path)
