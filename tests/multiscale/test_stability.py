@@ -118,6 +118,8 @@ def test_a_network_that_grows_slower_than_quadratic_hovers_at_the_edge():
     assert float(run.ratios[0]) == pytest.approx(1.1, rel=1e-2)
     plain = descend(problem.line, [lr] * 300, start=1e-3)
     np.testing.assert_allclose(run.losses, problem.line.value(plain[:, None])[:, 0], atol=1e-12)
+    assert float(run.losses[-1]) > 1e3 * float(run.losses[0])  # a rise that is no divergence
+    assert not run.diverged
 
 
 def test_decay_below_the_threshold_ends_the_hovering():
@@ -137,14 +139,26 @@ def test_decay_below_the_threshold_ends_the_hovering():
     assert after[0] < 0.6 < before[0]
 
 
-def test_a_quadratic_above_the_threshold_diverges_and_says_so():
+@pytest.mark.parametrize(("ratio", "last"), [(1.5, 60), (1e6, 1)])
+def test_a_quadratic_above_the_threshold_diverges_and_says_so(ratio, last):
+    """Its loss grows by (2 ratio - 1)^2 in a step: slowly until it overflows, or at a leap."""
     model = nn.Linear(1, 1, bias=False)
-    data = [(torch.full((1, 1), 1e3), torch.zeros(1, 1))]
+    nn.init.ones_(model.weight)
+    data = [(torch.full((1, 1), ratio**0.5), torch.zeros(1, 1))]
     run = edge_of_stability(model, data, lr=1.0, steps=100, criterion=nn.MSELoss())
     assert run.diverged
-    assert len(run.losses) < 100
+    assert last < len(run.losses) < last + 10
     assert len(run.rates) == len(run.losses) - 1
     assert run.rising_share > 0.8
+
+
+def test_steps_far_too_long_are_a_divergence_though_the_loss_stays_finite():
+    run = edge_of_stability(mlp(), cut(classification(12), [12]), lr=1e6, steps=20, every=5)
+    assert run.diverged
+    assert len(run.losses) == 2
+    assert math.isfinite(run.losses[-1])
+    with pytest.raises(ValueError, match="fewer than two"):
+        run.hovering()
 
 
 def test_below_the_threshold_nothing_is_crossed():
@@ -173,6 +187,7 @@ def test_a_run_leaves_the_model_and_comes_back_from_the_store(tmp_path):
     [
         ({"lr": {1: 0.1}, "steps": 3}, "no rate for step 0"),
         ({"lr": {0: 0.1, 2: 0.0}, "steps": 3}, "lr from step 2 must be positive"),
+        ({"lr": {0: 0.1, 500: 0.2}, "steps": 3}, "step 500 of lr must be .* at most 2, got 500"),
         ({"lr": 0.1, "steps": 0}, "steps"),
         ({"lr": 0.1, "steps": 3, "every": 0}, "every"),
         ({"lr": 0.1, "steps": 3, "nesterov": True}, "nesterov needs momentum"),
