@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -114,10 +115,15 @@ def radial_tunnel(
         require_number(threshold=threshold)
     model, objective = measurable(model), Objective(criterion, loss_fn)
     space = ParameterSpace(model, params)
-    if not isinstance(directions, Directions | Tensor):
+    if isinstance(directions, Integral):
         require_whole(1, directions=directions)
         directions = random_directions(
             model, directions, normalise=normalise, params=params, seed=seed
+        )
+    if not isinstance(directions, Directions | Tensor):
+        raise TypeError(
+            "directions must be Directions, a tensor (r, n) or a number, got "
+            f"{type(directions).__name__}"
         )
     with evaluation(model), torch.no_grad():
         batches = Batches(loader, device=space.device)
@@ -276,8 +282,12 @@ def _half_of_chance(model: nn.Module, objective: Objective, batch: Any) -> float
 
 
 def _rank_correlation(settings: Tensor, widths: Tensor) -> float:
-    from scipy.stats import spearmanr  # half a second that nothing else here needs
-
     if len(set(settings.tolist())) < 2 or len(set(widths.tolist())) < 2:
         return math.nan
-    return float(spearmanr(settings.numpy(), widths.numpy()).statistic)
+    return float(torch.corrcoef(torch.stack([_ranks(settings), _ranks(widths)]))[0, 1])
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """How many are smaller, and half of those that are equal: mean ranks, shifted."""
+    smaller, equal = values[:, None] > values, values[:, None] == values
+    return smaller.sum(1) + equal.double().sum(1) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from oracles import assert_same_state, classification, conv_net, cut, mlp, snapshot
@@ -126,6 +127,8 @@ def test_given_directions_are_made_orthogonal_to_the_ray():
     assert found.width == pytest.approx(math.acos(0.75), abs=1e-4)
     with pytest.raises(ValueError, match="along the ray"):
         radial_tunnel(model, data, criterion=SQUARES, threshold=0.5, directions=torch.eye(4)[:1])
+    with pytest.raises(TypeError, match="a tensor .* or a number, got ndarray"):
+        radial_tunnel(model, data, criterion=SQUARES, threshold=0.5, directions=np.eye(4)[1:])
     with pytest.raises(ValueError, match=r"shape \(1, 3\), but 4 parameters"):
         radial_tunnel(model, data, criterion=SQUARES, threshold=0.5, directions=torch.ones(1, 3))
 
@@ -160,6 +163,16 @@ def test_widths_are_gathered_by_setting():
                                    directions=1, steps=2).rank_correlation)  # fmt: skip
     with pytest.raises(ValueError, match="groups holds no model"):
         tunnel_trend({}, data)
+
+
+def test_equal_widths_share_their_rank_and_a_direction_without_end_is_the_widest():
+    data = bowl(1.0)[1]
+    radii = {1.0: (1.1, 1.0), 2.0: (1.0,), 3.0: (0.9,)}  # in the last the loss is at most 1.9^2
+    groups = {setting: [bowl(radius)[0] for radius in own] for setting, own in radii.items()}
+    trend = tunnel_trend(groups, data, criterion=SQUARES, threshold=3.7, directions=2, largest=3.0)
+    assert math.isinf(float(trend.widths[-1]))
+    # Ranks 1.5, 1.5, 3, 4 and 1, 2.5, 2.5, 4.
+    assert trend.rank_correlation == pytest.approx(3.75 / 4.5)
 
 
 def test_profiles_and_trends_are_drawn(tmp_path):
