@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from landscape_fast.arguments import require_switch, require_whole
 from landscape_fast.linearise.objective import Criterion, LossFunction
@@ -15,6 +15,7 @@ from landscape_fast.linearise.state import unwrap
 from landscape_fast.metrics.batchnorm import average_statistics
 from landscape_fast.metrics.between import between
 from landscape_fast.results import Barrier
+from landscape_fast.results.pairs import barrier_heights
 
 
 def linear_barrier(
@@ -97,8 +98,8 @@ def linear_barrier(
     losses, accuracies = torch.tensor(measured, dtype=torch.float64).T
     errors = 100.0 - accuracies
     return Barrier(
-        value=_height(errors),
-        loss_value=_height(losses),
+        value=float(barrier_heights(errors)),
+        loss_value=float(barrier_heights(losses)),
         t_star=float(positions[errors.argmax()]) if errors.isfinite().all() else math.nan,
         t=positions,
         errors=errors,
@@ -106,8 +107,3 @@ def linear_barrier(
         recalibrated=recalibrate,
         samples=joined.samples,
     )
-
-
-def _height(values: Tensor) -> float:
-    """Largest of ``values`` (p,) less the mean of both ends; nan where one is not finite."""
-    return float(values.max() - (values[0] + values[-1]) / 2)

@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from landscape_fast.plots.canvas import blank_figure, own_style
+from landscape_fast.results.instability import CONNECTED
 
 if TYPE_CHECKING:
     from landscape_fast.results import Instability
 
 _MEAN, _LIMIT = "#4477aa", "#cc3311"
 _PARTS = {"train": "training", "test": "test"}
-_CONNECTED = 2.0  # percentage points below which copies count as connected
 
 
 def instability_figure(found: Instability) -> Figure:
@@ -26,10 +26,10 @@ def instability_figure(found: Instability) -> Figure:
         axes.plot(places, barriers.mean(1), color=_MEAN, linewidth=2, marker="o", zorder=3)
         for pair in barriers.T:
             axes.plot(places, pair, ".", color=_MEAN, alpha=0.5)
-        axes.axhline(_CONNECTED, color=_LIMIT, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.axhline(CONNECTED, color=_LIMIT, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.annotate(
-            f"connected below {_CONNECTED:g} points",
-            (1.0, _CONNECTED),
+            f"connected below {CONNECTED:g} points",
+            (1.0, CONNECTED),
             xycoords=axes.get_yaxis_transform(),
             xytext=(0, 4),
             textcoords="offset points",
@@ -43,7 +43,7 @@ def instability_figure(found: Instability) -> Figure:
         axes.set_ylabel(
             f"Barrier of the {_PARTS[found.part]} error\n(percentage points)", fontsize=12
         )
-        stable = found.stable_from(_CONNECTED)
+        stable = found.stable_from(CONNECTED)
         axes.set_title(
             "Copies never end connected"
             if stable is None

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from landscape_fast.results.pairs import barrier_heights
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+CONNECTED = 2.0  # percentage points of error below which two networks count as linearly connected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +31,14 @@ class Instability:
     @property
     def barriers(self) -> Tensor:
         """Highest error of each line less the mean of its ends (s, p), percentage points."""
-        return _heights(self.errors)
+        return barrier_heights(self.errors)
 
     @property
     def loss_barriers(self) -> Tensor:
         """The same of the loss (s, p)."""
-        return _heights(self.losses)
+        return barrier_heights(self.losses)
 
-    def stable_from(self, threshold: float = 2.0) -> int | None:
+    def stable_from(self, threshold: float = CONNECTED) -> int | None:
         """First step from which on the mean barrier stays below ``threshold`` points; None: never.
 
         Copies count as linearly connected below 2 points (Frankle et al. 2020, arXiv:1912.05671).
@@ -56,7 +60,3 @@ class Instability:
         from landscape_fast.plots.instability import instability_figure
 
         return instability_figure(self)
-
-
-def _heights(values: Tensor) -> Tensor:
-    return values.amax(-1) - (values[..., 0] + values[..., -1]) / 2

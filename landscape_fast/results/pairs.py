@@ -8,6 +8,14 @@ import torch
 from torch import Tensor
 
 
+def barrier_heights(values: Tensor) -> Tensor:
+    """Highest of ``values`` (..., p) along lines less the mean of both ends (...).
+
+    Frankle et al. (2020), arXiv:1912.05671. nan where a value is.
+    """
+    return values.amax(-1) - (values[..., 0] + values[..., -1]) / 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Barrier:
     """Loss and error along the straight line between two models."""
