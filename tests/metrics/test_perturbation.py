@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
 from oracles import assert_same_state, classification, conv_net, cut, dense_hessian, mlp, snapshot
 from torch import nn
 
-from landscape_fast import linear_barrier, loss_surface
+from landscape_fast import (
+    edge_of_stability,
+    langevin_local_entropy,
+    linear_barrier,
+    loss_growth,
+    loss_surface,
+)
 from landscape_fast.metrics.perturbation import average_sharpness, worst_case_sharpness
 from landscape_fast.store import Store
 
@@ -45,18 +52,26 @@ def test_the_adaptive_worst_case_is_that_of_the_scaled_hessian():
 
 @pytest.mark.parametrize("of", ["nothing", "a part"])
 def test_a_loss_of_the_network_instead_of_its_argument_is_refused(of):
-    net, data = mlp(), [classification(8)]
+    net, (x, y) = mlp().double(), classification(8)
+    data = [(x.double(), y)]
 
     def loss_fn(model, batch):
         scores = (net if of == "nothing" else model)(batch[0])
         penalty = sum(part.square().sum() for part in net.parameters())
         return nn.functional.cross_entropy(scores, batch[1]) + 0.1 * penalty
 
-    for call in (average_sharpness, worst_case_sharpness, loss_surface):
+    for call in (
+        average_sharpness,
+        worst_case_sharpness,
+        loss_surface,
+        loss_growth,
+        partial(langevin_local_entropy, gamma=1.0),
+        partial(edge_of_stability, lr=0.1, steps=1),
+    ):
         with pytest.raises(ValueError, match=r"loss_fn\(model, batch\) must use its own argument"):
             call(net, data, loss_fn=loss_fn)
     with pytest.raises(ValueError, match=r"loss_fn\(model, batch\) must use its own argument"):
-        linear_barrier(net, mlp(seed=1), data, loss_fn=loss_fn, points=3)
+        linear_barrier(net, mlp(seed=1).double(), data, loss_fn=loss_fn, points=3)
 
 
 def test_the_worst_corner_of_a_box_is_found():
