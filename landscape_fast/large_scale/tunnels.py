@@ -118,7 +118,7 @@ def radial_tunnel(
     if isinstance(directions, Integral):
         require_whole(1, directions=directions)
         directions = random_directions(
-            model, directions, normalise=normalise, params=params, seed=seed
+            model, int(directions), normalise=normalise, params=params, seed=seed
         )
     if not isinstance(directions, Directions | Tensor):
         raise TypeError(
