@@ -11,7 +11,7 @@ from torch import nn
 from landscape_fast.arguments import require_number, require_seed, require_whole
 from landscape_fast.large_scale.complexes import centroids, faces_of, points_inside
 from landscape_fast.large_scale.descent import descend_across, spanned
-from landscape_fast.large_scale.members import Members, alike, errors_of, losses_of
+from landscape_fast.large_scale.members import alike, errors_of, gathered, losses_of
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.metrics.curve_fit import require_training
 from landscape_fast.results import Connector
@@ -100,7 +100,7 @@ def connector(
     if target is not None:
         require_number(target=target)
     networks = alike(models)
-    with Members(networks, loader, criterion, loss_fn, batch_size, seed) as at:
+    with gathered(networks, loader, criterion, loss_fn, batch_size, seed) as at:
         ends, count = at.points, len(networks)
         frames = {face: spanned(ends[list(face)]) for face in faces_of(count)}
         own = [at.measured(end) for end in ends]

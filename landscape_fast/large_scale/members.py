@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.state import measurable, untouched
 from landscape_fast.metrics.minibatches import Minibatches
 from landscape_fast.metrics.networks import matched_parameters, require_same_rest
-from landscape_fast.metrics.placed import PlacedNetwork
+from landscape_fast.metrics.placed import PlacedNetwork, placed
 from landscape_fast.metrics.points import quality_at
 from landscape_fast.metrics.quality import ignored_target
 from landscape_fast.randomness import start_from_seed
@@ -56,63 +57,67 @@ def as_points(models: Sequence[nn.Module]) -> Tensor:
     return torch.stack(rows)
 
 
+@dataclass(frozen=True)
 class Members:
-    """A context in which the models stay as they are and random states are ours.
-
-    Args:
-        models: Alike but for parameters and batch statistics.
-        loader: Iterable of batches, held in memory.
-        criterion: As for every measure.
-        loss_fn: Likewise.
-        batch_size: Rows of a mini-batch.
-        seed: Of everything random.
+    """Models as points, and a copy of the first that can be put anywhere between them.
 
     Attributes:
         points: (m, n), where the models are.
-        network: A copy of the first.
+        network: The copy.
         data: Mini-batches to train on.
         objective: The loss.
-        rng: Of the measurement's own draws.
+        ignore_index: Target that does not count for the error.
         samples: Rows of the data.
+        seed: Of everything random.
+        rng: Of the measurement's own draws.
     """
 
     points: Tensor
     network: PlacedNetwork
     data: Minibatches
+    objective: Objective
+    ignore_index: int
     samples: int
-
-    def __init__(
-        self,
-        models: Sequence[nn.Module],
-        loader: Iterable[Any],
-        criterion: Criterion | None,
-        loss_fn: LossFunction | None,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        self._models, self._loader, self._size, self._seed = models, loader, batch_size, seed
-        self.objective = Objective(criterion, loss_fn)
-        self._ignored = ignored_target(criterion)
-
-    def __enter__(self) -> Members:
-        with ExitStack() as stack:
-            stack.enter_context(untouched(*self._models))
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.enable_grad())
-            self.points = as_points(self._models)
-            self.rng = start_from_seed(self._seed, self.points.device)
-            batches = Batches(self._loader, device=self.points.device)
-            self.samples, self.data = batches.samples, Minibatches(batches, self._size)
-            self.network = PlacedNetwork(self._models[0])
-            self._open = stack.pop_all()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._open.close()
+    seed: int
+    rng: np.random.Generator
 
     def measured(self, point: Tensor) -> tuple[float, float]:
         """Loss and accuracy in percent at ``point`` (n,), with running statistics of its own."""
-        return quality_at(point, self.network, self.data, self.objective, self._ignored, self._seed)
+        return quality_at(
+            point, self.network, self.data, self.objective, self.ignore_index, self.seed
+        )
+
+
+@contextmanager
+def gathered(
+    models: Sequence[nn.Module],
+    loader: Iterable[Any],
+    criterion: Criterion | None,
+    loss_fn: LossFunction | None,
+    batch_size: int,
+    seed: int,
+) -> Iterator[Members]:
+    """Models that are :func:`alike` with their data; models and random states stay as they are.
+
+    Raises:
+        ValueError: The loader is empty, or ``loss_fn`` uses another model than its argument.
+    """
+    with untouched(*models), torch.inference_mode(False), torch.enable_grad():
+        points = as_points(models)
+        rng = start_from_seed(seed, points.device)
+        network, batches, objective = placed(models[0], loader, criterion, loss_fn, None)
+        samples, data = batches.samples, Minibatches(batches, batch_size)
+        del batches  # the rows live in `data` now
+        yield Members(
+            points=points,
+            network=network,
+            data=data,
+            objective=objective,
+            ignore_index=ignored_target(criterion),
+            samples=samples,
+            seed=seed,
+            rng=rng,
+        )
 
 
 def losses_of(measured: Sequence[tuple[float, float]]) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.arguments import require_number, require_seed, require_whole
-from landscape_fast.large_scale.members import Members, alike, errors_of, losses_of
+from landscape_fast.large_scale.members import Members, alike, errors_of, gathered, losses_of
 from landscape_fast.large_scale.volumes import SummedVolume, log_volume
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.metrics.curve_fit import (
@@ -104,7 +104,7 @@ def low_loss_simplex(
     require_number(least=0, volume_weight=volume_weight)
     require_seed(seed)
     networks = alike(models, least=1)
-    with Members(networks, loader, criterion, loss_fn, batch_size, seed) as at:
+    with gathered(networks, loader, criterion, loss_fn, batch_size, seed) as at:
         ends, shared = at.points, at.points[:0]
         if vertices > ends.shape[1]:
             raise ValueError(
