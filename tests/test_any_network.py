@@ -28,7 +28,7 @@ from landscape_fast.krylov.density import lanczos_quadrature
 from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.training.models import mlp, small_cnn, vit
 
-SCRIPT = Path(__file__).resolve().parents[1] / "experiments" / "any_network.py"
+SCRIPT = Path(__file__).resolve().parents[1] / "experiments" / "any_network" / "networks.py"
 ROWS = 12
 
 
