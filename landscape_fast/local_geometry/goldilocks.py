@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.arguments import require_number, require_seed, require_whole
-from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.operators import HessianOperator
 from landscape_fast.linearise.params import ParameterSpace, Selection
 from landscape_fast.linearise.state import measurable
 from landscape_fast.local_geometry.planes import orthonormal_rows
 from landscape_fast.metrics.frobenius import frobenius_norm
-from landscape_fast.metrics.placed import PlacedNetwork
+from landscape_fast.metrics.placed import placed
 from landscape_fast.metrics.quality import quality
 from landscape_fast.metrics.trace import trace
 from landscape_fast.results import GoldilocksZone, PlaneCurvature
@@ -58,7 +57,8 @@ def goldilocks_zone(
         Traces, norms, losses, and from them ``excess``, ``stderr``, ``peak`` and ``in_plane(d)``.
 
     Raises:
-        ValueError: A scale is not positive; or as :func:`~landscape_fast.metrics.trace.trace`.
+        ValueError: A scale is not positive; ``loss_fn`` uses another model than its argument; or as
+            :func:`~landscape_fast.metrics.trace.trace`.
 
     References:
         Fort and Scherlis (2019), arXiv:1807.02581. Fort and Ganguli (2019), arXiv:1910.05929.
@@ -81,8 +81,7 @@ def goldilocks_zone(
         require_number(above=0, scales=scale)
     require_seed(seed)
     scales = tuple(float(scale) for scale in scales)
-    network = PlacedNetwork(measurable(model), params)
-    batches = Batches(loader, device=network.space.device, memory_budget=memory_budget)
+    network, batches, _ = placed(model, loader, criterion, loss_fn, params, memory_budget)
     data = list(batches) if batches.resident else loader
     loss: dict[str, Any] = {"criterion": criterion, "loss_fn": loss_fn}
     options: dict[str, Any] = {

@@ -12,10 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.arguments import require_choice, require_number, require_seed, require_whole
-from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion, LossFunction, Objective
 from landscape_fast.linearise.params import Selection
-from landscape_fast.linearise.state import measurable
 from landscape_fast.local_geometry.planes import (
     Basis,
     OrthonormalPlane,
@@ -24,7 +22,7 @@ from landscape_fast.local_geometry.planes import (
     WholeSpace,
 )
 from landscape_fast.metrics.minibatches import Minibatches
-from landscape_fast.metrics.placed import PlacedNetwork
+from landscape_fast.metrics.placed import PlacedNetwork, placed
 from landscape_fast.metrics.quality import quality
 from landscape_fast.randomness import kept_random_states, start_from_seed
 from landscape_fast.results import HyperplaneRun, IntrinsicDimension
@@ -178,7 +176,8 @@ def intrinsic_dimension(
         memory_budget: Bytes of data to keep in memory, where they must fit.
 
     Returns:
-        Accuracies (dimensions, planes), ``baseline``, ``value`` and ``bracket``.
+        Accuracies (dimensions, planes), ``baseline``, ``value`` and ``bracket``, and ``margins``,
+        which say how sure these are.
 
     Raises:
         ValueError: An argument is out of range, dimensions do not ascend, or the data have no
@@ -260,10 +259,9 @@ def _read(
     params: Selection,
     memory_budget: int | None,
 ) -> tuple[PlacedNetwork, list[Any], Objective]:
-    network = PlacedNetwork(measurable(model), params)
-    batches = Batches(loader, device=network.space.device, memory_budget=memory_budget)
+    network, batches, objective = placed(model, loader, criterion, loss_fn, params, memory_budget)
     batches.require_resident("training by mini-batches")
-    return network, list(batches), Objective(criterion, loss_fn)
+    return network, list(batches), objective
 
 
 def _train(

@@ -108,6 +108,11 @@ def test_errors_name_the_argument():
         goldilocks_zone(mlp(), data, [])
     with pytest.raises(ValueError, match="scales must be positive"):
         goldilocks_zone(mlp(), data, [1.0, 0.0])
+    other = mlp(seed=1)
+    with pytest.raises(ValueError, match="must use its own argument"):  # no scale would move it
+        goldilocks_zone(
+            mlp(), data, [1.0], loss_fn=lambda _, batch: other(batch[0]).square().mean()
+        )
     with pytest.raises(ValueError, match="dimension must be .* at most 57"):
         plane_curvature(mlp(), data, 58)
     with pytest.raises(ValueError, match="planes"):
