@@ -17,14 +17,17 @@ def found():
     return json.loads((ROOT / "docs" / "images" / "local-geometry.json").read_text())
 
 
-def test_its_tables_are_those_of_the_result_file(found):
-    script = runpy.run_path(str(ROOT / "experiments" / "local_geometry.py"))
-    for table in script["tables"](found).split("\n\n"):
-        assert table in PAGE.read_text()
+@pytest.fixture(scope="module")
+def text():
+    return " ".join(PAGE.read_text().split())
 
 
-def test_the_figures_in_its_text_are_those_of_the_result_file(found):
-    text = " ".join(PAGE.read_text().split())
+def test_its_tables_are_those_of_the_result_file():
+    written = runpy.run_path(str(ROOT / "experiments" / "pages.py"))["written"]
+    assert written("local-geometry", PAGE.read_text()) == PAGE.read_text()
+
+
+def test_the_figures_in_its_text_are_those_of_the_result_file(found, text):
     zone, beside, dimension = found["zone"], found["beside"], found["dimension"]
     for said in (
         f"({found['parameters']:,} weights)",
@@ -40,8 +43,41 @@ def test_the_figures_in_its_text_are_those_of_the_result_file(found):
         f"{zone['in_plane_foretold']:.2f}",
         f"{zone['in_plane_positive']:.0%}",
         f"{zone['accuracies']['80'][0]:.0f}% at a tenth",
+        f"{zone['accuracies']['80'][6]:.0f}% at the initial weights",
         f"{zone['accuracies']['80'][-1]:.0f}% at ten times",
         f"{dimension['bracket'][1]} dimensions",
         f"{dimension['baseline']:.1f}%",
     ):
         assert said in text, said
+
+
+def test_what_it_says_of_the_run_is_in_the_result_file(found, text):
+    run = {row["step"]: row for row in found["run"]}
+    low = {step: row["top"] / row["foretold"] for step, row in run.items()}
+    curved = [low.pop(step) for step in (20, 40)]
+    within = max(max(factor, 1 / factor) for factor in low.values())
+    assert f"a factor of {within:.1f} but for steps 20 and 40" in text
+    assert f"up to {max(curved):.1f} times too low" in text
+    assert run[320]["top"] > 0.9 * run[found["transient"][0]]["top"]  # nearly as high again
+    critical = run[80]["critical_std"]
+    assert f"{critical:.2f} for ten classes" in text
+    assert run[40]["logit_std"] < critical < run[80]["logit_std"]
+
+
+def test_outliers_are_as_many_fewer_than_classes_as_it_says(found):
+    fewer = {row["classes"]: row["classes"] - row["count"] for row in found["classes"]}
+    assert fewer == {2: 1, 3: 2, 4: 2, 5: 2, 6: 2, 7: 1, 8: 1, 9: 1, 10: 1}
+
+
+def test_how_sure_the_dimension_is_follows_from_the_result_file(found, text):
+    dimension = found["dimension"]
+    wanted = 0.9 * dimension["baseline"]
+    margins = {
+        d: (mean - wanted) / error
+        for d, mean, error in zip(
+            dimension["tried"], dimension["means"], dimension["stderr"], strict=True
+        )
+    }
+    below, value = dimension["bracket"]
+    assert f"{below} miss it by {-margins[below]:.1f} standard errors" in text
+    assert f"{value} exceed it by {margins[value]:.1f}" in text
