@@ -64,13 +64,13 @@ def _of_several_rows(batches: Iterable[Any]) -> Iterator[Any]:
     """The batches, where a single row joins the one before it if that is of its kind."""
     held: Any = None
     for batch in batches:
-        both = None if held is None else [held, batch]
-        if both and rows(batch) == 1 and Table([held]).kind == Table([batch]).kind:
-            table = Table(both)
+        if held is None:
+            held = batch
+        elif rows(batch) == 1 and Table([held]).kind == Table([batch]).kind:
+            table = Table([held, batch])
             held = table.take(torch.arange(table.rows))
-            continue
-        if held is not None:
+        else:
             yield held
-        held = batch
+            held = batch
     if held is not None:
         yield held
