@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from landscape_fast.arguments import require_choice, require_switch, require_whole
+from landscape_fast.arguments import SEEDS, require_choice, require_switch, require_whole
 from landscape_fast.metrics.line import linear_barrier
 from landscape_fast.results import Instability
 from landscape_fast.training.data import Dataset
@@ -178,6 +178,6 @@ def _require_different(orders: Sequence[int]) -> None:
     if not isinstance(orders, Sequence) or isinstance(orders, str):
         raise TypeError(f"orders must be a sequence of seeds, got {type(orders).__name__}")
     for order in orders:
-        require_whole(0, orders=order)
+        require_whole(0, most=SEEDS - 1, orders=order)
     if len(orders) < 2 or len(set(orders)) < len(orders):
         raise ValueError(f"orders must be two or more different seeds, got {list(orders)}")

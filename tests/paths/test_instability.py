@@ -103,6 +103,7 @@ def test_a_copy_that_diverges_gives_nan():
         ({"steps": [-1]}, "steps must be .* got -1"),
         ({"orders": (1,)}, "orders must be two or more different seeds"),
         ({"orders": (1, 1)}, "orders must be two or more different seeds"),
+        ({"orders": (1, 2**64)}, "orders must be .* at most 18446744073709551615"),
         ({"part": "all"}, "part must be 'train' or 'test', got 'all'"),
         ({"points": 2}, "points must be"),
         ({"batch_size": 0}, "batch_size must be"),
