@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -66,10 +66,7 @@ def goldilocks_figure(found: GoldilocksZone) -> Figure:
     with own_style():
         figure = blank_figure(6.4, 4.0)
         axes = figure.add_subplot()
-        scales, excess = np.array(found.scales), found.excess.numpy()
-        error = 2 * found.stderr.numpy()
-        axes.errorbar(scales, excess, error, color=_MAIN, marker="o", markersize=5, capsize=3)
-        axes.axvline(1.0, color=_REST, linewidth=1.0, linestyle="--")
+        draw_excess(axes, found)
         axes.annotate(
             "as initialised",
             (1.0, 1.0),
@@ -80,19 +77,32 @@ def goldilocks_figure(found: GoldilocksZone) -> Figure:
             color=_REST,
             fontsize=10,
         )
-        if np.isfinite(excess).any():
+        if found.excess.isfinite().any():
             scale, height = found.peak
             axes.plot(scale, height, "o", color=_MARK, markersize=9, zorder=3)
             axes.set_title(
                 f"Most positive curvature at {scale:.2g} times the initial weights", fontsize=12
             )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_xlabel("Scale of the weights", fontsize=12)
-        axes.set_ylabel("Tr H / |H|$_F$", fontsize=12)
         axes.margins(y=0.12)
-        _plain(axes)
     return figure
+
+
+def draw_excess(axes: Axes, found: GoldilocksZone, **line: Any) -> None:
+    """Excess with two standard errors over the scale of the weights, whose start is marked.
+
+    Args:
+        axes: Where.
+        found: What is drawn.
+        line: How, in matplotlib's words.
+    """
+    line = {"color": _MAIN, "marker": "o", "markersize": 5, "capsize": 3, **line}
+    axes.errorbar(np.array(found.scales), found.excess.numpy(), 2 * found.stderr.numpy(), **line)
+    axes.axvline(1.0, color=_REST, linewidth=1.0, linestyle="--")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylabel("Tr H / |H|$_F$", fontsize=12)
+    _plain(axes)
 
 
 def intrinsic_dimension_figure(found: IntrinsicDimension) -> Figure:
@@ -100,15 +110,15 @@ def intrinsic_dimension_figure(found: IntrinsicDimension) -> Figure:
     with own_style():
         figure = blank_figure(6.4, 4.0)
         axes = figure.add_subplot()
-        across, wanted = np.array(found.dimensions), found.threshold * found.baseline
+        across = np.array(found.dimensions)
         for column in found.accuracies.nan_to_num(0.0).numpy().T:
             axes.plot(across, column, ".", color=_MAIN, alpha=0.5, markersize=6)
         axes.plot(across, found.means.numpy(), color=_MAIN, linewidth=1.6)
         axes.axhline(found.baseline, color="black", linewidth=1.0)
-        axes.axhline(wanted, color=_REST, linewidth=1.0, linestyle="--")
+        axes.axhline(found.wanted, color=_REST, linewidth=1.0, linestyle="--")
         for height, text in (
             (found.baseline, f"all {found.space:,} dimensions: {found.baseline:.1f}%"),
-            (wanted, f"{found.threshold:.0%} of it"),
+            (found.wanted, f"{found.threshold:.0%} of it"),
         ):
             axes.annotate(
                 text,

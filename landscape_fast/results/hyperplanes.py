@@ -54,9 +54,23 @@ class IntrinsicDimension:
         return self.accuracies.nan_to_num(0.0).std(1) / math.sqrt(planes)
 
     @property
+    def wanted(self) -> float:
+        """Accuracy that counts as well enough, percent."""
+        return self.threshold * self.baseline
+
+    @property
+    def margins(self) -> Tensor:
+        """Standard errors by which :attr:`means` exceed :attr:`wanted`, (dimensions,).
+
+        How sure :attr:`value` is: small at it, a larger dimension may be the right one; near zero
+        at the one below, that one. nan for one plane.
+        """
+        return (self.means - self.wanted) / self.stderr
+
+    @property
     def value(self) -> int | None:
         """Smallest dimension whose mean reaches the threshold; None where none does."""
-        reached = (self.means >= self.threshold * self.baseline).nonzero()[:, 0].tolist()
+        reached = (self.means >= self.wanted).nonzero()[:, 0].tolist()
         return self.dimensions[reached[0]] if reached else None
 
     @property

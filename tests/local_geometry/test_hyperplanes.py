@@ -100,6 +100,7 @@ def test_the_intrinsic_dimension_is_the_first_that_reaches_the_threshold(tmp_pat
 
     assert found(0.9).means.tolist() == [25.0, 55.0, 90.0, 49.5]  # a run that diverged as 0
     assert (found(0.9).value, found(0.9).bracket) == (4, (2, 4))
+    assert found(0.9).margins.tolist() == pytest.approx([-65 / 5, -35 / 5, 0.0, -40.5 / 49.5])
     assert (found(0.95).value, found(0.95).bracket) == (None, (8, None))
     assert (found(0.2).value, found(0.2).bracket) == (1, (0, 1))
     store = Store(tmp_path)
@@ -121,6 +122,7 @@ def test_two_clouds_need_few_dimensions_and_held_out_rows_judge():
     assert found.means[-1] == 100.0
     given = intrinsic_dimension(model, [(x, y)], [1], baseline=50.0, epochs=1)
     assert given.baseline == 50.0
+    assert given.margins.isnan().all()  # of one plane there is no error
 
 
 def test_runs_come_back_from_the_store(tmp_path):
