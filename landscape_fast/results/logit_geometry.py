@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class LogitClustering:
     """Cosines between the logit gradients of different samples, exact over all pairs.
 
-    Means over nothing are nan, and are left out of the means of means.
+    The tables hold means over pairs; the numbers read off them are means of their entries, so that
+    classes count alike however many samples they have. Means over nothing are nan and left out.
     """
 
     same_class: Tensor  # (C, C) float64: logit k, pairs of class l, mean cosine
