@@ -19,12 +19,19 @@ import answers
 import choices
 import goals
 import growth
+import headline
 import hvp
 import ops
 import steps
 from runs import ROOT, Measured, newest
 
-PAGES = ("docs/kernels.md", "docs/engine.md", "docs/training.md", "benchmarks/README.md")
+PAGES = (
+    "README.md",
+    "docs/kernels.md",
+    "docs/engine.md",
+    "docs/training.md",
+    "benchmarks/README.md",
+)
 TABLES = {
     "bench_blocks.py": ops.table,
     "bench_tangents.py": ops.table,
@@ -41,6 +48,7 @@ TABLES = {
     "bench_growth.py": growth.table,
     "bench_steps.py": steps.table,
 }
+OF_EVERYTHING = {"everything": goals.table, "headline": headline.table}
 BLOCK = re.compile(
     r"(<!-- measured by (?P<source>[\w.]+) -->\n).*?(<!-- end of measurements -->)", re.DOTALL
 )
@@ -51,10 +59,11 @@ def written(page: str, measured: list[Measured]) -> str:
 
     def block(found: re.Match[str]) -> str:
         source = found["source"]
-        if source == "everything":
-            return f"{found[1]}\n{goals.table(measured)}\n{found[3]}"
         own = [one for one in measured if one.source == source]
-        text = TABLES[source](own) if own else "No result has been committed yet.\n"
+        if source in OF_EVERYTHING:
+            text = OF_EVERYTHING[source](measured)
+        else:
+            text = TABLES[source](own) if own else "No result has been committed yet.\n"
         return f"{found[1]}\n{text}\n{found[3]}"
 
     return BLOCK.sub(block, page)

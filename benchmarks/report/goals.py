@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +16,43 @@ TITLES = ("goal", "asked", "reached", "")
 
 def table(measured: list[Measured]) -> str:
     """One row per goal and case; a goal without a result says so."""
-    goals = tomllib.loads(GOALS.read_text())["goal"]
-    return markdown(TITLES, (row for goal in goals for row in _rows(goal, measured)))
+    return markdown(TITLES, (row for goal in _goals() for row in _rows(goal, measured)))
+
+
+def reached(measured: list[Measured]) -> Iterator[tuple[dict[str, Any], Measured, float]]:
+    """Every goal with each result that it is about, and the value reached."""
+    for goal in _goals():
+        for one in measured:
+            value = _value(one, goal)
+            if value is not None:
+                yield goal, one, value
+
+
+def _goals() -> list[dict[str, Any]]:
+    goals: list[dict[str, Any]] = tomllib.loads(GOALS.read_text())["goal"]
+    return goals
 
 
 def _rows(goal: dict[str, Any], measured: list[Measured]) -> list[list[str]]:
-    found = [
-        one
-        for one in measured
-        if one.source == goal["benchmark"]
-        and one.gpu == goal.get("gpu", False)
-        and re.fullmatch(goal["name"], f"{one.name}[{one.case}]")
-        and _value(one, goal) is not None
-    ]
-    if not found:
-        return [[goal["text"], _asked(goal), "not measured", "open"]]
-    return [_row(goal, one) for one in found]
+    values = ((one, _value(one, goal)) for one in measured)
+    found = [_row(goal, one, value) for one, value in values if value is not None]
+    return found or [[goal["text"], _asked(goal), "not measured", "open"]]
 
 
 def _value(one: Measured, goal: dict[str, Any]) -> float | None:
+    """What the goal asks for; None if the result is not about it."""
+    about = one.source == goal["benchmark"] and one.gpu == goal.get("gpu", False)
+    if not about or not re.fullmatch(goal["name"], f"{one.name}[{one.case}]"):
+        return None
     value: Any = one.extra
     for key in goal["value"].split("."):
         value = value.get(key) if isinstance(value, dict) else None
-    return None if value is None else float(value)
+    if value is None:
+        return None
+    return 1 / float(value) if goal.get("inverse") else float(value)
 
 
-def _row(goal: dict[str, Any], one: Measured) -> list[str]:
-    value = _value(one, goal)
-    assert value is not None
-    if goal.get("inverse"):
-        value = 1 / value
+def _row(goal: dict[str, Any], one: Measured, value: float) -> list[str]:
     if "most" in goal:
         met, miss = value <= goal["most"], value / goal["most"] - 1
     else:

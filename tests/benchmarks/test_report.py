@@ -88,6 +88,17 @@ def test_a_goal_is_met_or_missed_by_so_much(report, kept, verdict):
     )
 
 
+@pytest.mark.parametrize(("rebuilt", "said"), [(0.4, "2.5"), (0.00123, "810")])
+def test_the_readmes_factors_are_those_of_the_results(report, rebuilt, said):
+    kept = content(0.7)
+    ratios = kept["benchmarks"][0]["extra_info"]["ratios"]
+    ratios["rebuilt"] = ratios["kept"] | {"median": rebuilt}
+    rows = report("headline").table(report("runs").read(kept)).splitlines()
+    assert rows[2].startswith("| product with a block of 8 vectors")
+    assert rows[2].endswith(f"| {said} |")
+    assert len([row for row in rows if row.startswith("|")]) == 3  # what is not measured is no row
+
+
 def test_goals_name_benchmarks_that_exist(report):
     goals = report("goals")
     sources = {path.name for path in REPORT.parent.glob("bench_*.py")}
