@@ -44,14 +44,8 @@ class Wedges:
         self.size, self.long, self.short = size, long, size - long
 
     def loss(self, points: Tensor) -> Tensor:
-        """Losses (...) of ``points`` (..., D)."""
+        """Losses (...) of ``points`` (..., D), whose gradients have norm 1, and 0 on the wedges."""
         return torch.linalg.vector_norm(self._shortest(points).values, dim=-1)
-
-    def gradient(self, points: Tensor) -> Tensor:
-        """Gradients (..., D) of the loss: of norm 1 off the wedges, 0 on them."""
-        away = points - self.nearest(points)
-        losses = torch.linalg.vector_norm(away, dim=-1, keepdim=True)
-        return torch.where(losses > 0, away / losses, 0.0)
 
     def nearest(self, points: Tensor) -> Tensor:
         """The closest point (..., D) of the nearest wedge: an optimum of loss 0."""

@@ -70,8 +70,8 @@ def _panel(axes: Axes, trend: TunnelTrend) -> None:
     widths = np.degrees(trend.widths.numpy())
     spots = [place[setting] for setting in trend.settings.tolist()]
     axes.plot(spots, widths, "o", color=_EACH, markersize=5)
-    axes.plot(range(len(settings)), np.degrees([mean for _, mean, _ in trend.means]), color=_LINE,
-              marker="o", linewidth=2)  # fmt: skip
+    means = np.degrees([mean for _, mean, _ in trend.means])
+    axes.plot(range(len(settings)), means, color=_LINE, marker="o", linewidth=2)
     axes.set_xticks(range(len(settings)), [f"{setting:g}" for setting in settings])
     axes.set_xlim(-0.4, len(settings) - 0.6)
 
