@@ -94,7 +94,9 @@ def test_named_scripts_and_targets_are_there():
     for page in PAGES:
         for code in re.findall(r"```\w*\n(.*?)```|`([^`\n]+)`", page.read_text(), flags=re.DOTALL):
             said = "".join(code)
-            for script in re.findall(r"(?:^|\s)python ((?:\w+/)+\w+\.py)\b", said):
-                assert (ROOT / script).is_file(), f"{page.name} names {script}"
+            for script in re.findall(r"(?:^|\s)python ((?:\w+/)+\w+(?:\.py)?)(?=\s|$)", said):
+                found = ROOT / script
+                run = found / "__main__.py" if found.is_dir() else found
+                assert run.is_file(), f"{page.name} names {script}"
             for target in re.findall(r"^make ([a-z-]+)", said, flags=re.MULTILINE):
                 assert target in targets, f"{page.name} names make {target}"
