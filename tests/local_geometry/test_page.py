@@ -42,6 +42,7 @@ def test_the_figures_in_its_text_are_those_of_the_result_file(found, text):
         f"{zone['in_plane']:.2f}",
         f"{zone['in_plane_foretold']:.2f}",
         f"{zone['in_plane_positive']:.0%}",
+        f"({zone['with_biases'][0]:.2f} ± {zone['with_biases_stderr'][0]:.2f} at a tenth)",
         f"{zone['accuracies']['80'][0]:.0f}% at a tenth",
         f"{zone['accuracies']['80'][6]:.0f}% at the initial weights",
         f"{zone['accuracies']['80'][-1]:.0f}% at ten times",
@@ -71,13 +72,8 @@ def test_outliers_are_as_many_fewer_than_classes_as_it_says(found):
 
 def test_how_sure_the_dimension_is_follows_from_the_result_file(found, text):
     dimension = found["dimension"]
-    wanted = 0.9 * dimension["baseline"]
-    margins = {
-        d: (mean - wanted) / error
-        for d, mean, error in zip(
-            dimension["tried"], dimension["means"], dimension["stderr"], strict=True
-        )
-    }
+    margins = dict(zip(dimension["tried"], dimension["margins"], strict=True))
     below, value = dimension["bracket"]
+    assert f"{value} dimensions reach {dimension['threshold']:.0%} of the" in text
     assert f"{below} miss it by {-margins[below]:.1f} standard errors" in text
     assert f"{value} exceed it by {margins[value]:.1f}" in text
