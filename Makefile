@@ -28,6 +28,7 @@ lint: .venv/.lint ## style, types, spelling, formatting, tables that fit their r
 	$(BIN)/clang-format --dry-run -Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 	$(BIN)/python benchmarks/report --check
 	$(BIN)/python experiments/report.py --check
+	$(BIN)/python experiments/pages.py --check
 
 format: .venv/.lint ## rewrite sources in the project's format
 	$(BIN)/ruff check --fix .
