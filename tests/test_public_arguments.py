@@ -184,7 +184,9 @@ def mistakes(call: Callable[..., Any]) -> Iterator[str]:
                 yield f"{name}={value!r}: accepted"
 
 
-@pytest.mark.parametrize("call", filter(is_measurement, CALLS), ids=lambda call: call.__name__)
+@pytest.mark.parametrize(
+    "call", list(filter(is_measurement, CALLS)), ids=lambda call: call.__name__
+)
 def test_a_wrong_argument_is_named_before_anything_runs(call):
     found = list(mistakes(call))
     assert not found, "\n".join(found)
