@@ -87,13 +87,17 @@ class Basis:
                 coefficients[index, before] = norm
         return coefficients[:, : self.size - start]
 
+    def draw(self, count: int) -> Tensor:
+        """Random rows (count, n) of norm 1, not orthogonal to anything; never the same twice."""
+        first, self._drawn = self._drawn, self._drawn + count
+        return random_unit_rows(self._rows, count, seed=self._seed, first=first)
+
     def append_random(self, count: int) -> int:
         """Append random orthonormal rows while the space has room; returns how many."""
         count = min(count, self._rows.shape[1] - self.size)
         for _ in range(count):
             while True:
-                row = random_unit_rows(self._rows, 1, seed=self._seed, first=self._drawn)
-                self._drawn += 1
+                row = self.draw(1)
                 _native.orthogonalise_(row, self.rows)
                 # Of a space nearly full little of a random row is left.
                 if self._append_cleaned(row[0] / (float(row_norms(row)) or 1.0)):

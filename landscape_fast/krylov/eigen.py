@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape_fast import _native
 from landscape_fast.arguments import (
     require_choice,
     require_number,
@@ -17,7 +16,7 @@ from landscape_fast.arguments import (
     require_whole_or_none,
 )
 from landscape_fast.krylov.adapter import as_operator
-from landscape_fast.krylov.basis import combine, row_norms
+from landscape_fast.krylov.certificate import certified
 from landscape_fast.krylov.completeness import Question, examine
 from landscape_fast.krylov.ends import WHICH, Ends
 from landscape_fast.krylov.operator import SymmetricOperator
@@ -70,7 +69,9 @@ def extreme_eigenpairs(
         tol: Residual allowed, relative to the largest magnitude; never below ten roundings.
         risk: Probability with which ``complete`` may be wrong; 1 leaves the examination out.
         seed: Chooses the random vectors.
-        block: Random vectors to start from, multiplied together.
+        block: Random vectors to start from, multiplied together. 0 starts from ``start`` alone,
+            each vector mixed with a little of a random one, so that it misses no eigenvector: the
+            way that takes the fewest products where ``start`` is good.
         start: Vectors (p, n) whose span the search starts from as well.
         max_products: Bound on products, those of the certificate included.
         basis_size: Rows of memory for the basis, n elements each; the search restarts when they
@@ -103,8 +104,11 @@ def extreme_eigenpairs(
     n = op.shape[0]
     if k > n:
         raise ValueError(f"k must be at most the number of parameters {n}, got {k}")
-    least = k + 2 * block + 8
-    require_whole_or_none(min(k + 2 * block, n), basis_size=basis_size)
+    if block == 0 and start is None:
+        raise ValueError("block must be at least 1 where no start is given, got 0")
+    width = max(1, block)
+    least = k + 2 * width + 8
+    require_whole_or_none(min(k + 2 * width, n), basis_size=basis_size)
     eps = torch.finfo(op.dtype).eps if eps is None else eps
     require_number(least=0, eps=eps)
     if basis_size is None:
@@ -112,8 +116,9 @@ def extreme_eigenpairs(
         basis_size = min(max(basis_memory // (n * itemsize), least), max(MOST_ROWS, 2 * least))
     space = SearchSpace(op, basis_size, seed)
     if start is not None:
-        space.append(start)
-    space.append_random(max(1, min(block, n - space.frontier)))
+        space.append(start, mixed=block == 0)
+    if block or not space.frontier:
+        space.append_random(max(1, min(block, n - space.frontier)))
     rounding = ROUNDINGS * eps
     ends = [-1, 1] if risk < 1 else []
     tol = max(tol, rounding)
@@ -247,7 +252,7 @@ class _Search:
         values, vectors = theta[ends.order], space.vectors(y[:, ends.order])
         known = ends.cut(theta, self.tol * scale)
         if own:
-            values, vectors, residuals = _certified(op, vectors, self.which)
+            values, vectors, residuals = certified(op, vectors, self.which)
             space.products += len(vectors)
         return Eigenpairs(
             values=values,
@@ -262,18 +267,6 @@ class _Search:
             risk=self.risk,
             rounding=self.rounding * scale,
         )
-
-
-def _certified(op: SymmetricOperator, vectors: Tensor, which: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Rayleigh-Ritz on found vectors with products of their own, and their residuals."""
-    image = op(vectors)
-    projection = _native.block_dots(vectors, image).cpu()
-    theta, y = torch.linalg.eigh((projection + projection.T) / 2)
-    order = Ends.of(theta, len(theta), which).order
-    theta, rotation = theta[order], y[:, order].T
-    vectors, image = combine(rotation, vectors), combine(rotation, image)
-    _native.block_update_(image, torch.diag(theta).to(op.device), vectors)
-    return theta, vectors, row_norms(image).cpu()
 
 
 def require_search(
@@ -292,8 +285,9 @@ def require_search(
         ValueError: An argument is out of range.
         TypeError: It is of the wrong kind.
     """
-    require_whole(1, k=k, block=block, basis_memory=basis_memory)
-    require_whole(2 * k + block, max_products=max_products)
+    require_whole(1, k=k, basis_memory=basis_memory)
+    require_whole(0, block=block)
+    require_whole(2 * k + max(1, block), max_products=max_products)
     require_choice(WHICH, which=which)
     require_number(above=0, tol=tol)
     require_number(above=0, most=1, risk=risk)

@@ -15,6 +15,9 @@ class PreconditionedOperator:
         op: Symmetric operator A on vectors of length n.
         preconditioner: (n,), the diagonal of D.
 
+    Attributes:
+        scale: (n,), the diagonal of :math:`D^{-1/2}`. It takes a gradient to these coordinates.
+
     Raises:
         ValueError: The preconditioner has another length, or an entry that is not positive and
             finite.
@@ -44,7 +47,7 @@ class PreconditionedOperator:
                 f"{place} is {float(diagonal[place])}"
             )
         self._op = op
-        self._scale = diagonal.rsqrt().to(op.dtype)
+        self.scale = diagonal.rsqrt().to(op.dtype)
         self.shape = op.shape
         self.dtype = op.dtype
         self.device = op.device
@@ -52,4 +55,4 @@ class PreconditionedOperator:
 
     def __call__(self, block: Tensor) -> Tensor:
         """Multiply each row of ``block`` (k, n)."""
-        return self._op(block * self._scale).mul_(self._scale)
+        return self._op(block * self.scale).mul_(self.scale)

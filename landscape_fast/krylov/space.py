@@ -11,6 +11,8 @@ from landscape_fast import _native
 from landscape_fast.krylov.basis import Basis, combine, row_norms
 from landscape_fast.krylov.operator import SymmetricOperator
 
+MIXED = 0.1  # share of a random vector in a start from a known one: it costs a tenth of a digit
+
 
 @dataclass(slots=True)
 class Aside:
@@ -90,8 +92,13 @@ class SearchSpace:
         self._images = _padded(self._images, 0, added)
         return added
 
-    def append(self, start: Tensor) -> int:
+    def append(self, start: Tensor, *, mixed: bool = False) -> int:
         """Add rows that span what ``start`` (p, n) adds to the space; returns how many.
+
+        Args:
+            start: The rows.
+            mixed: Whether each, brought to norm 1, gets a random vector of norm ``MIXED`` added, so
+                that no eigenvector is orthogonal to it.
 
         Raises:
             ValueError: It is no such tensor.
@@ -100,6 +107,9 @@ class SearchSpace:
             shape = tuple(start.shape) if isinstance(start, Tensor) else type(start).__name__
             raise ValueError(f"start must be a tensor (p, {self._op.shape[0]}), got {shape}")
         block = start.to(self._op.device, self._op.dtype, copy=True)
+        if mixed:
+            norms = row_norms(block).to(block.dtype)[:, None]
+            block.div_(norms.where(norms > 0, 1.0)).add_(self.basis.draw(len(block)), alpha=MIXED)
         self.basis.project_out(block)
         added = self.basis.extend(block, float(row_norms(block).max())).shape[1]
         self._images = _padded(self._images, 0, added)

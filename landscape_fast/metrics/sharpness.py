@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 # Relative rounding of factors in precisions that are no dtype of the model's.
 _ROUNDING = {"bfloat16": torch.finfo(torch.bfloat16).eps, "tf32": 2.0**-10}
 
+# The gradient lies mostly in the span of the top eigenvectors (Gur-Ari, Roberts and Dyer 2018,
+# arXiv:1812.04754): a search from there takes two products less than from a random vector, for a
+# third of one. Of the lower end it knows nothing.
+_ALONG_GRADIENT = ("largest", "magnitude")
+
 
 def top_eigs(
     model: nn.Module,
@@ -54,6 +59,9 @@ def top_eigs(
     missing that exceeds the last reported by more than ``tolerance``. ``cluster_cut`` says that the
     next eigenvalue may lie within ``tolerance`` of the last reported, whose vector is then one
     choice of several.
+
+    The search starts from the gradient of the loss, one pass over the data, for the largest and
+    those of largest magnitude; at random for others.
 
     Differs from PyHessian in: Lanczos in place of power iteration restarted per eigenvalue;
     ``tol`` bounds the residual, not the change between two steps; values come sorted, vectors with
@@ -128,10 +136,14 @@ def top_eigs(
     )
     eps = max(torch.finfo(tensor.dtype).eps for tensor in op.space.tensors)
     seen: SymmetricOperator = op
+    begin: Tensor | None = None
+    if which in _ALONG_GRADIENT:
+        begin = op.loss_and_gradient()[1]
     if preconditioner is not None:
         if isinstance(preconditioner, Mapping):
             preconditioner = op.space.to_vector(preconditioner)
-        seen = PreconditionedOperator(op, preconditioner)
+        seen = conditioned = PreconditionedOperator(op, preconditioner)
+        begin = None if begin is None else begin * conditioned.scale
     found = extreme_eigenpairs(
         seen,
         k,
@@ -139,6 +151,8 @@ def top_eigs(
         tol=tol,
         risk=risk,
         seed=seed,
+        block=1 if begin is None else 0,
+        start=None if begin is None else begin[None],
         max_products=max_products,
         basis_memory=basis_memory,
         eps=max(eps, _ROUNDING.get(precision, 0.0)),

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import assert_relative, symmetric_matrix
 
-from landscape_fast.krylov import eigen
+from landscape_fast.krylov import basis, eigen
 from landscape_fast.krylov.eigen import WHICH, extreme_eigenpairs
 from landscape_fast.krylov.operator import DenseOperator
 from landscape_fast.krylov.space import SearchSpace
@@ -187,6 +187,28 @@ def test_given_start_vectors_save_products_and_the_answer_is_the_same():
     assert again.products < plain.products
 
 
+@pytest.mark.parametrize("begin", [torch.eye(200)[5:6], torch.zeros(1, 200)])
+def test_a_start_of_its_own_is_mixed_so_that_no_eigenvector_is_missed(begin):
+    values = 0.9 ** torch.arange(200)
+    op = DenseOperator(torch.diag(values).double())
+    found = extreme_eigenpairs(op, 3, start=begin.double(), block=0, risk=1)
+    check(found, torch.diag(values).double(), values, 3, "largest", 1e-3)
+
+
+def test_an_examination_does_not_draw_the_vector_that_was_mixed_in(monkeypatch):
+    """Its risk is over vectors that the search does not know."""
+    drawn = []
+    inner = basis.random_unit_rows
+    monkeypatch.setattr(
+        basis,
+        "random_unit_rows",
+        lambda *a, first, **o: drawn.append(first) or inner(*a, first=first, **o),
+    )
+    op = DenseOperator(torch.diag(0.9 ** torch.arange(200)).double())
+    assert extreme_eigenpairs(op, 1, start=torch.ones(1, 200).double(), block=0).complete
+    assert len(drawn) == len(set(drawn)) > 1
+
+
 def test_running_out_of_products_is_reported_with_the_best_pairs():
     values = torch.linspace(0, 1, 300)
     op = DenseOperator(symmetric_matrix(values))
@@ -219,7 +241,8 @@ def test_ten_outliers_and_small_gaps_reach_full_precision():
         ({"k": 5}, "k must be at most the number of parameters 4, got 5"),
         ({"which": "LM"}, "which must be 'largest', .* or 'both', got 'LM'"),
         ({"tol": 0.0}, "tol must be positive"),
-        ({"block": 0}, "block must be a whole number of at least 1"),
+        ({"block": -1}, "block must be a whole number of at least 0"),
+        ({"block": 0}, "block must be at least 1 where no start is given, got 0"),
         ({"max_products": 2}, "max_products must be a whole number of at least 3"),
         ({"basis_size": 2}, "basis_size must be a whole number of at least 3"),
         ({"basis_memory": 0}, "basis_memory must be a whole number of at least 1"),

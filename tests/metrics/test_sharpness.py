@@ -15,7 +15,8 @@ from oracles import (
 )
 from torch import nn
 
-from landscape_fast import spectral_density, top_eigs, trace
+from landscape_fast import HessianOperator, spectral_density, top_eigs, trace
+from landscape_fast.krylov.eigen import extreme_eigenpairs
 
 WEIGHT = torch.tensor([0.2, 3.0, 1.0])
 PROBLEMS = {
@@ -199,3 +200,26 @@ def test_a_half_precision_model_is_measured_with_float32_vectors():
     result = top_eigs(model.bfloat16(), loader, tol=0.05)
     assert result.vectors.dtype == torch.float32
     assert_relative(result.values, torch.linalg.eigvalsh(exact)[-1:], 0.05)
+
+
+def test_a_search_from_the_gradient_takes_fewer_products_in_many_dimensions():
+    x, y = classification(60, (20,), 5)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 300), nn.ReLU(), nn.Linear(300, 300), nn.ReLU())
+    model.append(nn.Linear(300, 5))
+    op = HessianOperator(model, [(x, y)])
+    drawn = [extreme_eigenpairs(op, 1, risk=1, seed=seed).products for seed in range(3)]
+    along = [top_eigs(model, [(x, y)], 1, risk=1, seed=seed).products for seed in range(3)]
+    assert sum(along) < sum(drawn) - len(drawn), (along, drawn)
+
+
+@pytest.mark.parametrize("residual", [0.0, 1.0])
+@pytest.mark.parametrize("which", ["largest", "magnitude"])
+def test_a_gradient_that_is_zero_or_orthogonal_to_the_top_hides_nothing(which, residual):
+    model = nn.Linear(3, 1, bias=False)
+    x = torch.diag(torch.tensor([3.0, 2.0, 1.0]))
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.0, 0.0, residual]]))  # its gradient is along the third
+    data, criterion = [(x, torch.zeros(3, 1))], nn.MSELoss()
+    found = top_eigs(model, data, 1, criterion=criterion, which=which, risk=1)
+    assert found.values.item() == pytest.approx(2 * 9 / 3, rel=1e-3)
