@@ -11,7 +11,9 @@ from landscape_fast import _native
 from landscape_fast.krylov.basis import Basis, combine, row_norms
 from landscape_fast.krylov.operator import SymmetricOperator
 
-MIXED = 0.1  # share of a random vector in a start from a known one: it costs a tenth of a digit
+# Share of a random vector in a start from a known one. Down to a thousandth of it a search takes as
+# many products, so it is large enough to count.
+MIXED = 0.1
 
 
 @dataclass(slots=True)
