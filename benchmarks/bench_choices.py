@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from bench_hvp import BATCH, PROBLEMS
+from bench_hvp import PROBLEMS
 from pairing import ratios
 from resnet20 import trained_resnet20
 from torch import Tensor
@@ -39,9 +39,9 @@ def record(
 
 
 def problem(name: str) -> tuple[torch.nn.Module, list[tuple[Tensor, Tensor]]]:
-    make, shape = PROBLEMS[name]
+    make, data = PROBLEMS[name]
     torch.manual_seed(0)
-    return make().eval(), [(torch.randn(BATCH, *shape), torch.randint(10, (BATCH,)))]
+    return make().eval(), [data()]
 
 
 @pytest.mark.parametrize("vectors", [1, 8])

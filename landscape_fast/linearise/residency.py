@@ -21,9 +21,10 @@ from landscape_fast.linearise.structure import map_tensors
 
 ALIGNED = 64  # bytes: where a value may begin in the memory of a piece
 SHARE = 4  # of the free memory that values may take by default: one part in so many
-# Passes of a piece before its values are kept. To keep them once costs as much as two to four later
-# passes save on a CPU.
-PASSES_BEFORE = {"cpu": 4}
+# Passes of a piece before its values are kept. To fill that memory on a CPU costs what one or two
+# later passes save (docs/engine.md), and how many are to come nobody knows: after as many passes as
+# it costs, keeping is at worst twice as dear as the better choice.
+PASSES_BEFORE = {"cpu": 2}
 
 
 @dataclass(frozen=True, slots=True)
