@@ -216,11 +216,13 @@ def test_the_gradient_is_that_of_the_whole_loss_at_the_current_parameters():
 
 def test_an_estimate_grows_with_the_blocks_and_counts_what_is_held():
     op = HessianOperator(mlp().double(), cut(double(), [4, 4, 3]), engine="captured")
-    few, many = op.estimate(8, block=4), op.estimate(80, block=4)
+    data, blocks = 11 * 5 * 8 + 11 * 8, 2 * 4 * op.shape[0] * 8
+    few = op.estimate(8, block=4)
+    assert few.bytes == data + op.kept_bytes + blocks
+    many = op.estimate(80, block=4)
+    assert many.bytes == data + op.kept_bytes + blocks > few.bytes  # values are kept by now
     assert (few.products, few.block, op.products) == (8, 4, 16)
     assert many.seconds >= 20 * many.seconds_per_block > 0
-    data = 11 * 5 * 8 + 11 * 8
-    assert few.bytes == data + op.kept_bytes + 2 * 4 * op.shape[0] * 8
     assert few.peak_bytes is None
     with pytest.raises(ValueError, match="products must be a whole number of at least 1, got 0"):
         op.estimate(0)
