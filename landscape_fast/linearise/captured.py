@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from landscape_fast.linearise.agreement import (
     SEPARATE,
+    derivative_error,
     form_error,
     relative_error,
     spread_rows,
@@ -242,9 +243,9 @@ class CapturedEngine:
         return gauss_newton(loss, outputs, leaves, dots)
 
     def derivative_error(self, batch: Any) -> tuple[float, list[str]]:
-        """Error of double backward itself; see :meth:`Programs.derivative_error`."""
+        """Error of double backward itself; see :func:`derivative_error`."""
         with twice_differentiable(self._model):
-            return self._programs.derivative_error(batch)
+            return derivative_error(self._inputs, self._objective, batch, self._parameters)
 
     def _rows_are_separate(self, batch: Any, leaves: list[Tensor]) -> bool:
         """Whether the summed loss is a sum over rows, so that a batch may be cut further."""

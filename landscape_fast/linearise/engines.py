@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.arguments import require_choice, require_switch, require_whole_or_none
-from landscape_fast.linearise.agreement import DIFFERENCES, form_error, relative_error, worst
+from landscape_fast.linearise.agreement import form_error, relative_error, worst
 from landscape_fast.linearise.captured import CapturedEngine
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
@@ -24,6 +24,8 @@ from landscape_fast.linearise.second_derivative import (
     double_backward,
     twice_differentiable,
 )
+
+DIFFERENCES = 0.02  # error of a second derivative that differences of the gradient can prove
 
 
 class Engine(Protocol):

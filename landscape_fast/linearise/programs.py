@@ -14,7 +14,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from landscape_fast.linearise.agreement import DIFFERENCES, derivative_error, spread_rows
 from landscape_fast.linearise.capture import LossInputs, capture_gradient, capture_value
 from landscape_fast.linearise.capture_outputs import (
     capture_pullback,
@@ -33,9 +32,6 @@ Kind = Literal["gradient", "value"]
 Form = Literal["hessian", "gauss-newton"]
 
 _shared: OrderedDict[Hashable, Program] = OrderedDict()
-
-# Structures whose second derivative by autograd is that of differences of the gradient.
-_proven: OrderedDict[Hashable, tuple[float, list[str]]] = OrderedDict()
 
 
 class Programs:
@@ -88,26 +84,6 @@ class Programs:
                 lambda program: not program.has_constants,
             )
         return self._own[key]
-
-    def derivative_error(self, batch: Any) -> tuple[float, list[str]]:
-        """Error of double backward itself, and the custom Functions of the loss.
-
-        See :func:`~landscape_fast.linearise.agreement.derivative_error`. Whether a backward pass
-        leaves the graph is in the structure, so a structure whose programs hold nothing of one
-        model, once found right, is not asked again.
-        """
-        few = spread_rows(batch)
-        programs = self._own.values()
-        return find_or_make(
-            _proven,
-            None if self._structure is None else (self._structure, kind_of(few)),
-            lambda: derivative_error(self._inputs, self._objective, few, self._directions),
-            lambda found: (
-                found[0] <= DIFFERENCES
-                and len(programs) > 0
-                and not any(program.has_constants for program in programs)
-            ),
-        )
 
     def _captured(self, kind: Kind, batch: Any, dtype: torch.dtype | None) -> Program:
         capture: Any

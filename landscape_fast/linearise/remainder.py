@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.linearise.agreement import (
-    DIFFERENCES,
     SEPARATE,
+    derivative_error,
     form_error,
     spread_rows,
 )
 from landscape_fast.linearise.capture import LossInputs
+from landscape_fast.linearise.engines import DIFFERENCES
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.programs import Programs
@@ -113,7 +114,7 @@ class Remainder:
                 forms += (dot * product).flatten(1).sum(1)
         if not (error := form_error(forms, dots, whole)) <= SEPARATE:
             raise ValueError(f"the curvature of the outputs differs by {error:.1e}")
-        wrong, _ = self._programs.derivative_error(few)
+        wrong, _ = derivative_error(self._inputs, self._objective, few, self._count)
         if wrong > DIFFERENCES:
             raise ValueError(f"the second derivative is {wrong:.0%} off from differences")
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import warnings
 from collections import OrderedDict
 
@@ -212,34 +211,3 @@ def test_a_program_that_failed_is_never_trusted(monkeypatch):
     monkeypatch.setattr(engines, "form_error", lambda *_: float("nan"))
     for _ in range(2):
         assert HessianOperator(mlp(), [classification(12)]).engine == "autograd"
-
-
-def test_a_second_derivative_is_held_to_differences_once_per_structure(monkeypatch):
-    asked = []
-    inner = programs.derivative_error
-    monkeypatch.setattr(programs, "_proven", OrderedDict())
-    monkeypatch.setattr(programs, "derivative_error", lambda *a: asked.append(1) or inner(*a))
-    for _ in range(2):
-        HessianOperator(mlp(), [classification(12)])
-    assert len(asked) == 1
-    for _ in range(2):  # a function of the caller's may read anything
-        HessianOperator(mlp(), [classification(12)], loss_fn=lambda m, b: m(b[0]).square().mean())
-    assert len(asked) == 3
-
-
-def test_a_second_derivative_of_which_nothing_is_shown_is_asked_about_again(monkeypatch):
-    """A relu right at its kink shows nothing; the next model of the structure may have another."""
-    asked = []
-    inner = programs.derivative_error
-    monkeypatch.setattr(programs, "_proven", OrderedDict())
-    monkeypatch.setattr(
-        programs, "derivative_error", lambda *a: asked.append(inner(*a)[0]) or (asked[-1], [])
-    )
-    model = mlp(activation=nn.ReLU)
-    with torch.no_grad():
-        model[0].weight.zero_()
-        model[0].bias.zero_()
-    for _ in range(2):
-        HessianOperator(model, [classification(12)])
-    assert len(asked) == 2
-    assert all(math.isnan(error) for error in asked)
