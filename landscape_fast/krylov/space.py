@@ -108,7 +108,9 @@ class SearchSpace:
         if not isinstance(start, Tensor) or start.dim() != 2 or start.shape[1] != self._op.shape[0]:
             shape = tuple(start.shape) if isinstance(start, Tensor) else type(start).__name__
             raise ValueError(f"start must be a tensor (p, {self._op.shape[0]}), got {shape}")
-        block = start.to(self._op.device, self._op.dtype, copy=True)
+        if not len(start) or not torch.isfinite(start).all():
+            raise ValueError("start must hold at least one row, all of finite numbers")
+        block = start.detach().to(self._op.device, self._op.dtype, copy=True)
         if mixed:
             norms = row_norms(block).to(block.dtype)[:, None]
             block.div_(norms.where(norms > 0, 1.0)).add_(self.basis.draw(len(block)), alpha=MIXED)

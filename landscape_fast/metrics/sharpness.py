@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 _ROUNDING = {"bfloat16": torch.finfo(torch.bfloat16).eps, "tf32": 2.0**-10}
 
 # The gradient lies mostly in the span of the top eigenvectors (Gur-Ari, Roberts and Dyer 2018,
-# arXiv:1812.04754): a search from there takes two products less than from a random vector, for a
-# third of one. Of the lower end it knows nothing.
+# arXiv:1812.04754): a search from there takes fewer products than from a random vector. Of the
+# lower end it knows nothing. It may also lie along a lower eigenvector, whose pair converges before
+# the top one shows: the examination finds that, so without one a search starts at random.
 _ALONG_GRADIENT = ("largest", "magnitude")
 
 
@@ -61,7 +62,8 @@ def top_eigs(
     choice of several.
 
     The search starts from the gradient of the loss, one pass over the data, for the largest and
-    those of largest magnitude; at random for others.
+    those of largest magnitude; at random for others, and where ``risk=1`` leaves the examination
+    out that would find what the gradient hides.
 
     Differs from PyHessian in: Lanczos in place of power iteration restarted per eigenvalue;
     ``tol`` bounds the residual, not the change between two steps; values come sorted, vectors with
@@ -137,7 +139,7 @@ def top_eigs(
     eps = max(torch.finfo(tensor.dtype).eps for tensor in op.space.tensors)
     seen: SymmetricOperator = op
     begin: Tensor | None = None
-    if which in _ALONG_GRADIENT:
+    if which in _ALONG_GRADIENT and risk < 1:
         begin = op.loss_and_gradient()[1]
     if preconditioner is not None:
         if isinstance(preconditioner, Mapping):

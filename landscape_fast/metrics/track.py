@@ -45,9 +45,9 @@ class Tracker:
         tol: Residual allowed, relative to the eigenvalue of largest magnitude.
         risk: As of :func:`~landscape_fast.krylov.eigen.extreme_eigenpairs`: below 1, products are
             spent on showing that no larger eigenvalue was missed; 1 spends none.
-        warm: Whether a search starts from the last eigenvectors, and not from the gradient. For one
-            eigenvalue of a slowly moving network that takes fewer products, for several it takes
-            more. With ``risk=1`` it may stay with an eigenvalue that another has overtaken.
+        warm: Whether a search starts from the last eigenvectors too. For one eigenvalue of a slowly
+            moving network that takes fewer products, for several it takes more. With ``risk=1`` it
+            may stay with an eigenvalue that another has overtaken; a random start does not.
         draws: For the trace at each point, a product each; 0 for none.
         params: Names or modules to restrict the Hessian and the gradient to; None for all.
         seed: Chooses start vectors and signs.
@@ -136,12 +136,11 @@ class Tracker:
     def measure(self, step: int) -> TrackPoint:
         """Measure at the current parameters, whatever the step."""
         spent = self._op.products
-        loss, gradient = self._op.loss_and_gradient()
-        begin = gradient[None] if self._vectors is None else self._vectors
         pairs = extreme_eigenpairs(
-            self._op, self._k, start=begin, block=0, seed=self._seed, **self._search
+            self._op, self._k, start=self._vectors, seed=self._seed, **self._search
         )
         self._vectors = pairs.vectors if self._warm else None
+        loss, gradient = self._op.loss_and_gradient()
         size = float(gradient.double().norm())
         cosines = _native.block_dots(gradient[None], pairs.vectors)[0].cpu().abs() / (size or 1.0)
         alignment = min(1.0, float(cosines.norm()))

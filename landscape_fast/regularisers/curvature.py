@@ -94,8 +94,8 @@ def top_eigenvalue(
         parameters: A module (its trainable parameters), or tensors that require grad.
         tol: Residual wanted, relative to the eigenvalue.
         max_products: Bound on products with the Hessian; at the bound the best vector counts.
-        start: ``vector`` of the step before, which saves products; None for the gradient.
-        seed: Chooses the random part of the start.
+        start: ``vector`` of the step before, which saves products.
+        seed: Chooses the random start.
 
     Returns:
         The value with its graph, the vector and its residual. Where the loss or its curvature is
@@ -124,18 +124,10 @@ def top_eigenvalue(
     op = _Hessian(slope, owned)
     begin = None if start is None else _start(start, op)
     try:
-        along = op.joined(slope)[None].detach()
-        if not torch.isfinite(loss) or not torch.isfinite(along).all():
-            raise FloatingPointError("the loss or its gradient is not finite")
+        if not torch.isfinite(loss):
+            raise FloatingPointError("the loss is not finite")
         pairs = extreme_eigenpairs(
-            op,
-            1,
-            tol=tol,
-            risk=1.0,
-            seed=seed,
-            block=0,
-            start=along if begin is None else begin,
-            max_products=max_products,
+            op, 1, tol=tol, risk=1.0, seed=seed, start=begin, max_products=max_products
         )
     except FloatingPointError:
         vector = torch.full((op.shape[0],), op.shape[0] ** -0.5, dtype=op.dtype, device=op.device)
@@ -172,10 +164,6 @@ class _Hessian:
         pairs = zip(vector.split(sizes), self._owned, strict=True)
         return [piece.view(part.shape).to(part.dtype) for piece, part in pairs]
 
-    def joined(self, parts: Sequence[Tensor]) -> Tensor:
-        """Parts in the shapes of the parameters as a vector (n,)."""
-        return torch.cat([part.reshape(-1).to(self.dtype) for part in parts])
-
     def __call__(self, block: Tensor) -> Tensor:
         """Multiply each row of ``block`` (k, n)."""
         rows = []
@@ -186,7 +174,7 @@ class _Hessian:
                 parts = torch.autograd.grad(
                     product, self._owned, retain_graph=True, materialize_grads=True
                 )
-            rows.append(self.joined(parts))
+            rows.append(torch.cat([part.reshape(-1).to(self.dtype) for part in parts]))
         out = torch.stack(rows)
         if not torch.isfinite(out).all():
             raise FloatingPointError("a product with the Hessian is not finite")

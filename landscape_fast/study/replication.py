@@ -73,6 +73,8 @@ def replication(
     require_number(above=0, below=1, level=level)
     require_whole(1, replicates=replicates)
     require_seed(seed)
+    if isinstance(metrics, str) or not isinstance(metrics, Sequence):
+        raise TypeError(f"metrics must be a sequence of column names, got {metrics!r}")
     knobs, sides = (load, temperature), []
     for given, argument in ((table, "table"), (reference, "reference")):
         columns = columns_of(given)
@@ -109,7 +111,7 @@ def _rows(columns: Columns, rows: Rows) -> Columns:
 
 def _compared(metric: str, one: Evidence, other: Evidence) -> Replication:
     ours, theirs = one.metric(metric), other.metric(metric)
-    known = np.isfinite(ours + theirs)
+    known = np.isfinite(ours) & np.isfinite(theirs)
 
     def alike(rows: Rows) -> float:
         rows = rows[known[rows]]

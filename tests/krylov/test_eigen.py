@@ -195,6 +195,13 @@ def test_a_start_of_its_own_is_mixed_so_that_no_eigenvector_is_missed(begin):
     check(found, torch.diag(values).double(), values, 3, "largest", 1e-3)
 
 
+@pytest.mark.parametrize("start", [torch.zeros(0, 4), torch.full((1, 4), float("nan"))])
+def test_a_start_without_rows_or_numbers_is_named(start):
+    op = DenseOperator(torch.eye(4))
+    with pytest.raises(ValueError, match="start must hold at least one row, all of finite"):
+        extreme_eigenpairs(op, 1, start=start, block=0)
+
+
 def test_an_examination_does_not_draw_the_vector_that_was_mixed_in(monkeypatch):
     """Its risk is over vectors that the search does not know."""
     drawn = []

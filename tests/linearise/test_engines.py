@@ -211,3 +211,31 @@ def test_a_program_that_failed_is_never_trusted(monkeypatch):
     monkeypatch.setattr(engines, "form_error", lambda *_: float("nan"))
     for _ in range(2):
         assert HessianOperator(mlp(), [classification(12)]).engine == "autograd"
+
+
+def test_a_second_derivative_is_held_to_differences_in_every_model():
+    """Behind a head of zeros nothing of it shows, and training moves the head."""
+
+    class Tanh(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.x = x.detach()
+            return x.tanh()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * (1 - ctx.x.tanh() ** 2)
+
+    class Activation(nn.Module):
+        def forward(self, x):
+            return Tanh.apply(x)
+
+    model = nn.Sequential(nn.Linear(5, 6), Activation(), nn.Linear(6, 3))
+    head = model[2].weight.detach().clone()
+    with torch.no_grad():
+        model[2].weight.zero_()
+    HessianOperator(model, [classification(12)])
+    with torch.no_grad():
+        model[2].weight.copy_(3 * head)
+    with pytest.raises(ValueError, match="the backward pass of Tanh leaves the graph"):
+        HessianOperator(model, [classification(12)])

@@ -35,10 +35,6 @@ from landscape_fast.linearise.structure import rows
 
 _shared: OrderedDict[Hashable, fx.GraphModule] = OrderedDict()
 
-# Parameters in which the outputs are piecewise linear, of structures whose traces have the model's
-# own gradient. Where rows lie is found in the numbers, so that is looked for in every model.
-_agreed: OrderedDict[Hashable, tuple[int, ...]] = OrderedDict()
-
 
 class SampledNetwork:
     """Per-sample gradients of the outputs of the network that a loss is made of.
@@ -96,21 +92,13 @@ class SampledNetwork:
             raise ValueError("a batch of one row does not show which values belong to a row")
         traced = self._traced(few, torch.float64)
         self._layouts, self.layout = find_layouts(traced, values, first, count)
-        self.exact = find_or_make(
-            _agreed,
-            None if self._structure is None else (self._structure, kind_of(few)),
-            lambda: self._exact(few, values),
-            lambda _: _general(traced),
-        )
-        producers = producers_of(traced, self._layouts)
-        self.fast = tuple(i for i, producer in enumerate(producers) if producer is not None)
-        self._check(few, values, traced, count)
-
-    def _exact(self, few: Any, values: list[Tensor]) -> tuple[int, ...]:
         self._require_gradient(few, values)
         value = capture_with_outputs(self._inputs, self._objective, few, self._count, torch.float64)
         end = next(node for node in value.graph.nodes if node.op == "output")
-        return exact_parameters(value, end.args[0][0], self._count)
+        self.exact = exact_parameters(value, end.args[0][0], self._count)
+        producers = producers_of(traced, self._layouts)
+        self.fast = tuple(i for i, producer in enumerate(producers) if producer is not None)
+        self._check(few, values, traced, count)
 
     def _require_gradient(self, few: Any, values: list[Tensor]) -> None:
         """The trace of the loss, the pullback and the model have one gradient."""
@@ -228,7 +216,7 @@ class SampledNetwork:
                 _shared,
                 None if self._structure is None else (self._structure, key),
                 lambda: self._captured(batch, dtype),
-                _general,
+                lambda traced: not traced.graph.find_nodes(op="get_attr"),
             )
         traced = self._traces[key]
         return _gradients_alone(traced, wanted) if gradients else traced
@@ -242,11 +230,6 @@ class SampledNetwork:
 def model_is_plain(space: ParameterSpace) -> bool:
     """Whether all parameters are in a precision that squares may be taken in."""
     return all(tensor.dtype in (torch.float32, torch.float64) for tensor in space.tensors)
-
-
-def _general(traced: fx.GraphModule) -> bool:
-    """Whether a trace holds no tensor of the model that it was made from."""
-    return not traced.graph.find_nodes(op="get_attr")
 
 
 def _gradients_alone(traced: fx.GraphModule, wanted: Sequence[int] | None) -> fx.GraphModule:

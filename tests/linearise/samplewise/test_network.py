@@ -6,6 +6,7 @@ import pytest
 import torch.nn.functional as F
 import zoo
 from oracles import classification, mlp
+from torch import nn
 
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
@@ -48,21 +49,20 @@ def test_a_trace_is_made_once_per_shape_and_shared_by_models_of_one_structure(mo
     assert (shared, len(made) - again) == (3, 1)
 
 
-def test_a_structure_is_held_to_the_model_once_and_where_rows_lie_is_looked_for_in_every_model(
-    monkeypatch,
-):
-    held, looked = [], []
-    compared, found = network.relative_error, network.find_layouts
-    monkeypatch.setattr(network, "_agreed", type(network._agreed)())
-    monkeypatch.setattr(network, "relative_error", lambda *a: held.append(1) or compared(*a))
-    monkeypatch.setattr(network, "find_layouts", lambda *a: looked.append(1) or found(*a))
+def test_what_a_structure_does_not_show_is_never_measured_as_the_model_before():
+    """A shared trace is held to every model's own gradient."""
+    scale = [1.0]
+
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = mlp().double()
+
+        def forward(self, x):
+            return scale[0] * self.inner(x)
+
     x, y = classification(6)
-    batch = (x.double(), y)
-    counts = []
-    for seed in (0, 1):
-        sampled(mlp(seed=seed).double(), batch)
-        counts.append((len(held), len(looked)))
-    assert counts == [(3, 1), (4, 2)]  # squares of all rows at once are compared in both
-    for _ in range(2):  # a function of the caller's may read anything
-        sampled(mlp().double(), batch, loss_fn=lambda m, b: (F.cross_entropy(m(b[0]), b[1]), 1.0))
-    assert len(held) == 10
+    sampled(Scaled(), (x.double(), y))
+    scale[0] = 3.0
+    with pytest.raises(ValueError, match="another gradient"):
+        sampled(Scaled(), (x.double(), y))
