@@ -63,7 +63,8 @@ def structure_of(model: nn.Module, more: Hashable) -> Hashable | None:
     """All that a trace of ``model`` depends on but numbers; None if that cannot be told."""
     described: list[Hashable] = [more]
     for name, module in model.named_modules(remove_duplicate=False):
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+        hooks = module._forward_hooks, module._forward_pre_hooks
+        if any((*hooks, module._backward_hooks, module._backward_pre_hooks)):
             return None
         attributes = list(_attributes(module))
         if not all(_is_plain(value) for _, value in attributes):

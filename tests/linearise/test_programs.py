@@ -60,11 +60,18 @@ def test_another_structure_has_another_key(change):
 
 
 def test_what_cannot_be_compared_is_not_shared():
-    hooked, odd = mlp(), mlp()
-    hooked[1].register_forward_hook(lambda *a: None)
+    odd = mlp()
     odd[1].table = {"a": torch.ones(1)}
-    assert structure_of(hooked, ()) is None
     assert structure_of(odd, ()) is None
+
+
+@pytest.mark.parametrize(
+    "kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"]
+)
+def test_a_model_with_hooks_is_not_shared(kind):
+    hooked = mlp()
+    getattr(hooked[1], f"register_{kind}")(lambda *_: None)
+    assert structure_of(hooked, ()) is None
 
 
 def test_tensors_inside_a_program_keep_it_from_being_shared():
