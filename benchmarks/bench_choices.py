@@ -17,9 +17,10 @@ from pairing import ratios
 from resnet20 import trained_resnet20
 from torch import Tensor
 
-from landscape_fast import GGNOperator, HessianOperator
+from landscape_fast import GGNOperator, HessianOperator, extreme_eigenpairs, top_eigs
 from landscape_fast.linearise import residency
 from landscape_fast.linearise.rules import RULES, convolution
+from landscape_fast.results import Eigenpairs
 
 aten = torch.ops.aten
 ROUNDS = 7
@@ -55,9 +56,14 @@ def test_primal_values_kept_between_products(benchmark, vectors, monkeypatch):
     record(benchmark, lambda: kept(v), lambda: anew(v), 0.0)
 
 
-def test_kept_values_in_one_piece_of_memory(benchmark, monkeypatch, tmp_path):
+@pytest.fixture
+def resnet20(tmp_path) -> tuple[torch.nn.Module, list[tuple[Tensor, Tensor]]]:
+    return trained_resnet20(250, 125, tmp_path)
+
+
+def test_kept_values_in_one_piece_of_memory(benchmark, monkeypatch, resnet20):
     monkeypatch.setitem(residency.PASSES_BEFORE, "cpu", 0)
-    model, data = trained_resnet20(250, 125, tmp_path)
+    model, data = resnet20
     packed = HessianOperator(model, data, engine="captured")
     v = torch.randn(packed.shape[0])
     packed(v)
@@ -67,9 +73,9 @@ def test_kept_values_in_one_piece_of_memory(benchmark, monkeypatch, tmp_path):
     record(benchmark, lambda: packed(v), lambda: scattered(v), 0.0)
 
 
-def test_the_pass_that_keeps_values(benchmark, monkeypatch, tmp_path):
+def test_the_pass_that_keeps_values(benchmark, monkeypatch, resnet20):
     monkeypatch.setitem(residency.PASSES_BEFORE, "cpu", 0)
-    model, data = trained_resnet20(250, 125, tmp_path)
+    model, data = resnet20
     op = HessianOperator(model, data, engine="captured")
     anew = HessianOperator(model, data, engine="captured", values_budget=0)
     v = torch.randn(op.shape[0])
@@ -82,6 +88,25 @@ def test_the_pass_that_keeps_values(benchmark, monkeypatch, tmp_path):
 
     assert torch.equal(filling(), anew(v))
     record(benchmark, filling, lambda: anew(v), 0.0)
+
+
+@pytest.mark.parametrize("network", ["resnet20", "mlp"])
+def test_the_gradient_as_the_start_of_a_search(benchmark, request, network):
+    """The whole search for the top eigenvalue with its set-up, and the examination in both."""
+    model, data = request.getfixturevalue(network) if network == "resnet20" else problem(network)
+
+    def ours() -> Eigenpairs:
+        return top_eigs(model, data, tol=1e-2)
+
+    def from_random() -> Eigenpairs:
+        return extreme_eigenpairs(HessianOperator(model, data), 1, tol=1e-2)
+
+    one, other = ours(), from_random()
+    assert one.complete
+    assert other.complete
+    error = abs(float(one.values[0] / other.values[0]) - 1.0)
+    benchmark.extra_info["products"] = {"ours": one.products, "without": other.products}
+    record(benchmark, ours, from_random, error)
 
 
 @pytest.mark.parametrize("network", ["resnet18 width 8", "mlp", "encoder"])

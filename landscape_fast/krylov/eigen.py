@@ -70,8 +70,9 @@ def extreme_eigenpairs(
         risk: Probability with which ``complete`` may be wrong; 1 leaves the examination out.
         seed: Chooses the random vectors.
         block: Random vectors to start from, multiplied together. 0 starts from ``start`` alone,
-            each vector mixed with a little of a random one, so that it misses no eigenvector: the
-            way that takes the fewest products where ``start`` is good.
+            each vector mixed with a little of a random one, so that no eigenvector is orthogonal to
+            it: the fewest products where ``start`` is good, but where it lies along a lower
+            eigenvector that pair may converge first, which only the examination then notices.
         start: Vectors (p, n) whose span the search starts from as well.
         max_products: Bound on products, those of the certificate included.
         basis_size: Rows of memory for the basis, n elements each; the search restarts when they

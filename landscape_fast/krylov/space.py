@@ -11,8 +11,8 @@ from landscape_fast import _native
 from landscape_fast.krylov.basis import Basis, combine, row_norms
 from landscape_fast.krylov.operator import SymmetricOperator
 
-# Share of a random vector in a start from a known one. Down to a thousandth of it a search takes as
-# many products, so it is large enough to count.
+# Norm of the random vector added to a start of norm 1: small enough to keep what the start knows,
+# large enough that no eigenvector it lacks has to grow out of rounding.
 MIXED = 0.1
 
 

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from landscape_fast.arguments import require_number, require_seed, require_whole
+from landscape_fast.large_scale.alike import alike
 from landscape_fast.large_scale.complexes import centroids, faces_of, points_inside
 from landscape_fast.large_scale.descent import descend_across, spanned
-from landscape_fast.large_scale.members import alike, errors_of, gathered, losses_of
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.metrics.curve_fit import require_training
+from landscape_fast.metrics.points import errors_of, losses_of, placed_points
 from landscape_fast.results import Connector
 
 
@@ -100,10 +101,10 @@ def connector(
     if target is not None:
         require_number(target=target)
     networks = alike(models)
-    with gathered(networks, loader, criterion, loss_fn, batch_size, seed) as at:
+    with placed_points(networks, loader, criterion, loss_fn, batch_size, seed) as at:
         ends, count = at.points, len(networks)
         frames = {face: spanned(ends[list(face)]) for face in faces_of(count)}
-        own = [at.measured(end) for end in ends]
+        own = [at.quality_at(end) for end in ends]
         if target is None:
             target = max(loss for loss, _ in own)
         flat = centroids(count).to(ends) @ ends
@@ -122,8 +123,8 @@ def connector(
         ]
         weights = points_inside(count, points, at.rng)
         vertices = torch.cat([ends, torch.stack([each.point for each in found])])
-        inside = [at.measured(row.to(ends) @ vertices) for row in weights]
-        straight = [at.measured(row.to(ends) @ flat) for row in weights]
+        inside = [at.quality_at(row.to(ends) @ vertices) for row in weights]
+        straight = [at.quality_at(row.to(ends) @ flat) for row in weights]
         samples = at.samples
     sides = (ends - found[-1].point).double()
     lengths = sides.norm(dim=1)

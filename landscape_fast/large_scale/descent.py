@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape_fast.large_scale.members import Members
 from landscape_fast.metrics.curve_fit import Force, descend, penalised_gradient
+from landscape_fast.metrics.points import Points
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def spanned(points: Tensor) -> Tensor:
 def descend_across(
     start: Tensor,
     frame: Tensor,
-    at: Members,
+    at: Points,
     target: float,
     *,
     epochs: int,
@@ -53,7 +53,7 @@ def descend_across(
 
     The loss is measured after every epoch, and the descent ends when it is at most ``target``.
     """
-    point, before = start.clone()[None], at.measured(start)
+    point, before = start.clone()[None], at.quality_at(start)
     latest = before
 
     def across(batch: Any) -> Iterator[Force]:
@@ -62,7 +62,7 @@ def descend_across(
 
     def enough() -> bool:
         nonlocal latest
-        latest = at.measured(point[0])
+        latest = at.quality_at(point[0])
         return latest[0] <= target
 
     if latest[0] <= target:

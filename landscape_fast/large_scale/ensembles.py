@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.arguments import require_seed, require_whole
-from landscape_fast.large_scale.members import alike, as_points, gathered
+from landscape_fast.large_scale.alike import alike
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.state import untouched
 from landscape_fast.metrics.batchnorm import recalibrate
 from landscape_fast.metrics.line import linear_barrier
+from landscape_fast.metrics.points import as_points, placed_points
 from landscape_fast.metrics.predictions import agreement, ensemble_quality
 from landscape_fast.metrics.quality import quality
 from landscape_fast.results import EnsembleGeometry
@@ -134,7 +135,7 @@ def averaged(
         [[1.5], [1.5]]
     """
     members = alike(models, least=1)
-    with gathered(members, loader, None, None, batch_size, seed) as at:
+    with placed_points(members, loader, None, None, batch_size, seed) as at:
         at.network.place(at.points.double().mean(0).to(at.points))
         recalibrate(at.network.model, at.data.shuffled(at.rng), at.objective)
         return at.network.model.eval()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.arguments import require_number, require_seed, require_whole
-from landscape_fast.large_scale.members import Members, alike, errors_of, gathered, losses_of
+from landscape_fast.large_scale.alike import alike
 from landscape_fast.large_scale.volumes import SummedVolume, log_volume
 from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.metrics.curve_fit import (
@@ -19,6 +19,7 @@ from landscape_fast.metrics.curve_fit import (
     penalised_gradient,
     require_training,
 )
+from landscape_fast.metrics.points import Points, errors_of, losses_of, placed_points
 from landscape_fast.results import LowLossSimplex
 
 #: Added to the volume inside its logarithm, as in the authors' code.
@@ -104,13 +105,13 @@ def low_loss_simplex(
     require_number(least=0, volume_weight=volume_weight)
     require_seed(seed)
     networks = alike(models, least=1)
-    with gathered(networks, loader, criterion, loss_fn, batch_size, seed) as at:
+    with placed_points(networks, loader, criterion, loss_fn, batch_size, seed) as at:
         ends, shared = at.points, at.points[:0]
         if vertices > ends.shape[1]:
             raise ValueError(
                 f"vertices must be at most the {ends.shape[1]} parameters, got {vertices}"
             )
-        own = [at.measured(end) for end in ends]
+        own = [at.quality_at(end) for end in ends]
         volumes, steps = [], 0
         for index in range(vertices):
             joins = index == 0 and len(ends) > 1
@@ -126,13 +127,13 @@ def low_loss_simplex(
             )
             shared, steps = torch.cat([shared, vertex[None]]), steps + made
             volumes.append(_summed_log_volume(ends, shared))
-        corners = [at.measured(vertex) for vertex in shared]
+        corners = [at.quality_at(vertex) for vertex in shared]
         which, weights, inside = [], [], []
         for _ in range(points):
             chosen, weight = _draw(at, len(ends), len(shared) + 1)
             which.append(chosen)
             weights.append(weight)
-            inside.append(at.measured(_mixed(weight, ends[chosen], shared)))
+            inside.append(at.quality_at(_mixed(weight, ends[chosen], shared)))
         samples = at.samples
     return LowLossSimplex(
         vertices=shared.cpu(),
@@ -151,7 +152,7 @@ def low_loss_simplex(
 
 
 def _trained(
-    at: Members,
+    at: Points,
     ends: Tensor,
     shared: Tensor,
     volume_weight: float,
@@ -183,7 +184,7 @@ def _trained(
     return vertex[0], steps
 
 
-def _draw(at: Members, models: int, corners: int) -> tuple[int, Tensor]:
+def _draw(at: Points, models: int, corners: int) -> tuple[int, Tensor]:
     """A model, and weights (corners,) float64 uniform on a simplex."""
     chosen = int(at.rng.integers(models))
     return chosen, torch.from_numpy(at.rng.dirichlet([1.0] * corners))

@@ -10,7 +10,7 @@ from torch import nn
 
 from landscape_fast.arguments import require_choice, require_whole
 from landscape_fast.linearise.objective import Criterion, LossFunction
-from landscape_fast.metrics.between import between
+from landscape_fast.metrics.between import between, profile
 from landscape_fast.metrics.curve_fit import KINDS, fit_bends, require_training, starting_curve
 from landscape_fast.results import Connectivity
 
@@ -116,9 +116,9 @@ def connectivity(
         batch_size=batch_size,
         seed=seed,
     ) as joined:
-        if torch.equal(*joined.ends):
+        if torch.equal(*joined.points):
             epochs, bend = 0, "linear"
-        path = starting_curve(joined.network, joined.ends, bend, bends, curve)
+        path = starting_curve(joined.network, joined.points, bend, bends, curve)
         steps = fit_bends(
             path,
             joined.network,
@@ -130,4 +130,4 @@ def connectivity(
             momentum=momentum,
             weight_decay=weight_decay,
         )
-        return joined.profile(path, points, steps=steps)
+        return profile(joined, path, points, steps=steps)

@@ -50,14 +50,15 @@ def fresh_parameters(
 
 def starting_curve(
     network: PlacedNetwork,
-    ends: tuple[Tensor, Tensor],
+    ends: Tensor,
     bend: str,
     bends: int,
     kind: str = "bezier",
 ) -> Curve:
-    """Curve between ``ends`` (n,) before training: straight, or with freshly initialised bends."""
-    points = [torch.lerp(*ends, j / (bends + 1)) for j in range(bends + 2)]
-    points[0], points[-1] = ends
+    """Curve between ``ends`` (2, n) before training: straight, or with fresh bends."""
+    first, last = ends
+    points = [torch.lerp(first, last, j / (bends + 1)) for j in range(bends + 2)]
+    points[0], points[-1] = first, last
     if bend != "linear":
         points[1:-1] = [
             fresh_parameters(network, point, uniform_scales=bend == "released")

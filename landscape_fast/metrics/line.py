@@ -14,6 +14,7 @@ from landscape_fast.linearise.objective import Criterion, LossFunction
 from landscape_fast.linearise.state import unwrap
 from landscape_fast.metrics.batchnorm import average_statistics
 from landscape_fast.metrics.between import between
+from landscape_fast.metrics.points import errors_of, losses_of
 from landscape_fast.results import Barrier
 from landscape_fast.results.pairs import barrier_heights
 
@@ -89,14 +90,13 @@ def linear_barrier(
         batch_size=batch_size,
         seed=seed,
     ) as joined:
-        start, end = joined.ends
+        start, end = joined.points
         for t in positions.tolist():
             if not recalibrate:
                 average_statistics(joined.network.model, unwrap(model_a), unwrap(model_b), t)
             theta = end if t == 1.0 else torch.lerp(start, end, t)
             measured.append(joined.quality_at(theta, new_statistics=recalibrate))
-    losses, accuracies = torch.tensor(measured, dtype=torch.float64).T
-    errors = 100.0 - accuracies
+    losses, errors = losses_of(measured), errors_of(measured)
     return Barrier(
         value=float(barrier_heights(errors)),
         loss_value=float(barrier_heights(losses)),

@@ -12,8 +12,9 @@ from torch import nn
 
 from landscape_fast.arguments import require_number, require_whole
 from landscape_fast.linearise.objective import Criterion, LossFunction
-from landscape_fast.metrics.between import Between, between
+from landscape_fast.metrics.between import between, profile
 from landscape_fast.metrics.curve_fit import Force, descend, penalised_gradient, require_training
+from landscape_fast.metrics.points import Points
 from landscape_fast.metrics.polychain import PolyChain
 from landscape_fast.results import Connectivity
 
@@ -115,7 +116,7 @@ def autoneb(
         batch_size=batch_size,
         seed=seed,
     ) as joined:
-        start, end = joined.ends
+        start, end = joined.points
         inside = [torch.lerp(start, end, j / (pivots + 1)) for j in range(1, pivots + 1)]
         chain = PolyChain(torch.stack([start, *inside, end]))
         steps = 0
@@ -125,10 +126,10 @@ def autoneb(
             steps += _fit(chain, joined, epochs, lr, momentum, weight_decay)
             if not torch.isfinite(chain.points).all():
                 break
-        return joined.profile(chain, points, steps=steps)
+        return profile(joined, chain, points, steps=steps)
 
 
-def rises(chain: PolyChain, joined: Between, share: float, checks: int) -> list[float]:
+def rises(chain: PolyChain, joined: Points, share: float, checks: int) -> list[float]:
     """Where in each segment the loss is highest above the line between its ends.
 
     Args:
@@ -154,7 +155,7 @@ def rises(chain: PolyChain, joined: Between, share: float, checks: int) -> list[
 
 def _fit(
     chain: PolyChain,
-    joined: Between,
+    joined: Points,
     epochs: int,
     lr: float,
     momentum: float,
