@@ -17,7 +17,8 @@ from pairing import ratios
 from resnet20 import trained_resnet20
 from torch import Tensor
 
-from landscape_fast import GGNOperator, HessianOperator, extreme_eigenpairs, top_eigs
+from landscape_fast import GGNOperator, HessianOperator, top_eigs
+from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.linearise import residency
 from landscape_fast.linearise.rules import RULES, convolution
 from landscape_fast.results import Eigenpairs

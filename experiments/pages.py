@@ -16,6 +16,7 @@ import json
 import re
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -39,9 +40,10 @@ def written(name: str, text: str) -> str:
     return text
 
 
-def markdown(rows: list[list[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A table of ``rows``, the first of which is its head."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    head, *others = rows
+    lines = [head, ["---"] * len(head), *others]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

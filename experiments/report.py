@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pages import markdown
 
 from landscape_fast.report.folder import Folder, Stored, read_folder
 from landscape_fast.study.replication import replication
@@ -65,9 +66,8 @@ SMALL, WHOLE = "preview", "full"
 
 def table(results: dict[str, Any]) -> str:
     """One row per study file."""
-    rows = [HEADS, ("---",) * len(HEADS)]
-    rows += [_row(file, results) for file in sorted(HERE.glob("*.yaml"), key=_order)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    files = sorted(HERE.glob("*.yaml"), key=_order)
+    return markdown([HEADS, *(_row(file, results) for file in files)])
 
 
 def cells(name: str) -> str:
@@ -75,23 +75,23 @@ def cells(name: str) -> str:
     study = read_study(HERE / f"{name.removesuffix(f'-{SMALL}')}.yaml", SMALL)
     kept = read_table(MEASURED / f"{name}.csv")
     columns = {knob: (knob.replace("_", " "), "g") for knob in study.grid.knobs} | COLUMNS
-    rows = [tuple(head for head, _ in columns.values()), ("---",) * len(columns)]
+    rows = [[head for head, _ in columns.values()]]
     values = zip(*(kept[column].tolist() for column in columns), strict=True)
     digits = [form for _, form in columns.values()]
-    rows += [tuple(f"{v:{d}}" for v, d in zip(row, digits, strict=True)) for row in values]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    rows += [[f"{v:{d}}" for v, d in zip(row, digits, strict=True)] for row in values]
+    return markdown(rows)
 
 
 def replicated(name: str, results: dict[str, Any]) -> str:
     """How far the cells of a kept study are ordered as the published ones."""
-    rows = [("metric", "cells in both", "rank correlation", "95 % interval"), ("---",) * 4]
+    rows = [("metric", "cells in both", "rank correlation", "95 % interval")]
     for found in results[name]["replication"]:
         low, high = found["interval"]
         metric, correlation = found["metric"], found["rank_correlation"]
         rows.append(
             (f"`{metric}`", str(found["cells"]), f"{correlation:.2f}", f"{low:.2f} to {high:.2f}")
         )
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return markdown(rows)
 
 
 def _order(file: Path) -> tuple[bool, bool, str, str]:

@@ -15,7 +15,16 @@ FOLDER = Path(__file__).resolve().parents[1] / "experiments"
 
 @pytest.fixture(scope="module")
 def tool():
-    return runpy.run_path(str(FOLDER / "report.py"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        return runpy.run_path(str(FOLDER / "report.py"))
+
+
+@pytest.mark.parametrize("folder", [path.parent.name for path in FOLDER.glob("*/page.py")])
+def test_the_tables_of_a_page_are_those_of_its_result_file(folder):
+    name = folder.replace("_", "-")
+    text = (FOLDER.parent / "docs" / "studies" / f"{name}.md").read_text()
+    assert runpy.run_path(str(FOLDER / "pages.py"))["written"](name, text) == text
 
 
 def test_the_pages_say_what_was_measured(tool):

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import runpy
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "studies" / "large-scale.md"
+import study_pages
 
 
 @pytest.fixture(scope="module")
 def found():
-    return json.loads((ROOT / "docs" / "images" / "large-scale.json").read_text())
+    return study_pages.found("large-scale")
 
 
 @pytest.fixture(scope="module")
 def text():
-    return " ".join(PAGE.read_text().split())
+    return study_pages.text("large-scale")
 
 
 def by_value(tunnels, knob, key):
     return {row["value"]: row[key] for row in tunnels[knob]["settings"]}
-
-
-def test_its_tables_are_those_of_the_result_file():
-    written = runpy.run_path(str(ROOT / "experiments" / "pages.py"))["written"]
-    assert written("large-scale", PAGE.read_text()) == PAGE.read_text()
 
 
 def test_cuts_reach_a_wedge_from_the_dimension_it_says(found):

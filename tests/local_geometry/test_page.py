@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import runpy
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "studies" / "local-geometry.md"
+import study_pages
 
 
 @pytest.fixture(scope="module")
 def found():
-    return json.loads((ROOT / "docs" / "images" / "local-geometry.json").read_text())
+    return study_pages.found("local-geometry")
 
 
 @pytest.fixture(scope="module")
 def text():
-    return " ".join(PAGE.read_text().split())
-
-
-def test_its_tables_are_those_of_the_result_file():
-    written = runpy.run_path(str(ROOT / "experiments" / "pages.py"))["written"]
-    assert written("local-geometry", PAGE.read_text()) == PAGE.read_text()
+    return study_pages.text("local-geometry")
 
 
 def test_the_figures_in_its_text_are_those_of_the_result_file(found, text):

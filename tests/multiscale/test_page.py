@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import runpy
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "studies" / "multiscale.md"
+import study_pages
 
 
 @pytest.fixture(scope="module")
 def found():
-    return json.loads((ROOT / "docs" / "images" / "multiscale.json").read_text())
-
-
-def test_its_tables_are_those_of_the_result_file():
-    written = runpy.run_path(str(ROOT / "experiments" / "pages.py"))["written"]
-    assert written("multiscale", PAGE.read_text()) == PAGE.read_text()
+    return study_pages.found("multiscale")
 
 
 def test_the_figures_in_its_text_are_those_of_the_result_file(found):
-    text = " ".join(PAGE.read_text().split())
+    text = study_pages.text("multiscale")
     squared, crossed = (found["growth"][name] for name in ("squared", "cross-entropy"))
     top, decay, toys = squared["directions"]["top eigenvector"], found["decay"], found["toys"]
     fits = [row["exponents"][0][0] for row in crossed["directions"].values()]
