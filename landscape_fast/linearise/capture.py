@@ -22,6 +22,7 @@ from landscape_fast.linearise.checkpointing import stored_activations
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.rules.forms import DECOMPOSED, positional
+from landscape_fast.linearise.strides import without_strides
 from landscape_fast.linearise.structure import map_tensors, tensors
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
@@ -152,6 +153,7 @@ def trace(
         if _mutates(node):
             raise ValueError(f"the loss works in place on what it is given ({node.target})")
         positional(node)
+    without_strides(traced.graph)
     _require_foreign(traced, inputs.storages())
     return traced
 

@@ -80,9 +80,7 @@ class PointProgram:
         self._inputs = [node for node in graph.nodes if node.op == "placeholder"]
         self._leaves = len(self._inputs) - own
         self._folds = _fold_normalisations(graph, self._inputs, own)
-        self._channels_last = channels_last and _may_move(graph)
-        if self._channels_last:
-            _allow_any_strides(graph)
+        self._channels_last = channels_last
         if not stacked:
             _reuse_memory(graph)
         self._filters = {
@@ -192,18 +190,6 @@ def _foldable(convolution: fx.Node, norm: fx.Node) -> bool:
         and not convolution.args[6]
         and all(user.target is operator.getitem and user.args[1] == 0 for user in norm.users)
     )
-
-
-def _may_move(graph: fx.Graph) -> bool:
-    """Whether no operation reads values by their place in memory."""
-    return not any(node.target is aten.as_strided.default for node in graph.nodes)
-
-
-def _allow_any_strides(graph: fx.Graph) -> None:
-    """Views of what lies contiguous become reshapes, which copy where they must."""
-    for node in graph.nodes:
-        if node.target in (aten.view.default, aten._unsafe_view.default):
-            node.target = aten.reshape.default
 
 
 def _reuse_memory(graph: fx.Graph) -> None:

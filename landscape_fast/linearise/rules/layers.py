@@ -108,18 +108,19 @@ def _conv_norm(args: Sequence[Any], dots: Sequence[Any], out: Any) -> Any:
     if dots[2] is not None:
         shift = dots[2].reshape(len(dots[2]), 1, -1, *(1,) * (linear.dim() - 2))
         first = shift.expand(-1, *linear.shape).clone() if first is None else first.add_(shift)
+    first = None if first is None else planes(first)  # written below
     statistics = Statistics(weight, mean, var, eps)
     result = _pushed(
         linear,
         y if relu else None,
         statistics,
-        None if first is None else planes(first),
+        first,
         None if second is None else planes(second),
         dots[4],
         dots[5],
         dots[9],
     )
-    return first, result
+    return None if first is None else first.reshape(-1, *linear.shape), result
 
 
 def _pushed(

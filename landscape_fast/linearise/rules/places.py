@@ -53,7 +53,6 @@ for _operation in (
     aten.unfold_backward.default,
     aten.im2col.default,
     aten.col2im.default,
-    aten.as_strided.default,
     aten.trace.default,
 ):
     linear(_operation, reads="arguments")(_jointly(_operation, 0))
@@ -99,6 +98,13 @@ def _written(view: Any, dots: Sequence[Any], out: Tensor, place: list[Any]) -> T
     part = view(block, *place)
     part.copy_(torch.zeros_like(part) if dots[1] is None else dots[1])
     return block
+
+
+@linear(aten.as_strided.default, reads="arguments")
+def _strided(args: Sequence[Any], dots: Sequence[Any], out: Tensor) -> Tangent:
+    if dots[0] is None:
+        return None
+    return torch.vmap(lambda dot: aten.as_strided.default(dot, *args[1:]))(dots[0].contiguous())
 
 
 @linear(aten.scatter.value, reads="arguments")
