@@ -91,7 +91,7 @@ def test_the_pass_that_keeps_values(benchmark, monkeypatch, resnet20):
     record(benchmark, filling, lambda: anew(v), 0.0)
 
 
-@pytest.mark.parametrize("network", ["resnet20", "mlp"])
+@pytest.mark.parametrize("network", ["resnet20", "resnet18 width 8", "mlp"])
 def test_the_gradient_as_the_start_of_a_search(benchmark, request, network):
     """The whole search for the top eigenvalue with its set-up, and the examination in both."""
     model, data = request.getfixturevalue(network) if network == "resnet20" else problem(network)

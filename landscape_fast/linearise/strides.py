@@ -55,23 +55,16 @@ def _value(node: Any) -> Tensor:
 
 
 def _restates(x: Tensor, size: Sequence[int], stride: Sequence[int], offset: int | None) -> bool:
-    """Whether the strides name every entry of x once, in the order of its own dimensions."""
-    if offset not in (None, x.storage_offset()) or math.prod(size) != x.numel():
-        return False
-    own, asked = _moving(x.shape, x.stride()), _moving(size, stride)
-    return own == asked or (_dense(own) and _dense(asked))
+    """Whether the strides name every entry of x once, in the order of its dimensions."""
+    whole = offset in (None, x.storage_offset()) and math.prod(size) == x.numel()
+    return whole and _dense(x.shape, x.stride()) and _dense(size, stride)
 
 
-def _moving(size: Sequence[int], stride: Sequence[int]) -> list[tuple[int, int]]:
-    """Size and stride of the dimensions with more than one place."""
-    return [(n, step) for n, step in zip(size, stride, strict=True) if n != 1]
-
-
-def _dense(layout: list[tuple[int, int]]) -> bool:
-    """Whether each dimension steps over all of the next ones, the last by one."""
+def _dense(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether each dimension steps over all of the next ones; those of one place do not count."""
     step = 1
-    for size, stride in reversed(layout):
-        if stride != step:
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1 and stride != step:
             return False
         step *= size
     return True

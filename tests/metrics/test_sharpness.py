@@ -215,7 +215,7 @@ def test_a_search_from_the_gradient_takes_fewer_products_in_many_dimensions():
 
 @pytest.mark.parametrize("risk", [0.01, 1.0])
 def test_a_gradient_along_a_lower_eigenvector_does_not_hide_the_top(risk):
-    values = torch.cat([torch.tensor([1.0, 0.7]), torch.linspace(0.05, 0.001, 298)])
+    values = torch.cat([torch.tensor([1.0, 0.9]), torch.linspace(0.05, 0.001, 298)])
     model = nn.Linear(300, 1, bias=False)
     with torch.no_grad():
         model.weight.zero_()[0, 1] = 1.0
