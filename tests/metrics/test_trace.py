@@ -154,6 +154,7 @@ def test_a_loss_that_is_not_finite_is_an_error():
         trace(model, loader)
 
 
+@pytest.mark.slow
 def test_a_percent_of_a_fitted_network_needs_a_part_of_its_directions():
     model, loader, exact, _ = fitted(rows=600)
     result = trace(model, loader, rtol=0.03)
@@ -201,6 +202,7 @@ def test_data_read_anew_on_every_pass_state_what_nothing_stands_for():
     assert result.value == pytest.approx(float(exact.trace()), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_both_parts_of_a_smooth_network_are_drawn_and_their_errors_add_up():
     model, loader, exact, gauss = fitted(rows=600, activation=nn.GELU)
     result = trace(model, loader, rtol=0.03, max_products=2000)
