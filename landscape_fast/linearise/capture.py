@@ -22,6 +22,7 @@ from landscape_fast.linearise.checkpointing import stored_activations
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
 from landscape_fast.linearise.rules.forms import DECOMPOSED, positional
+from landscape_fast.linearise.stops import MarkedStops, keep_stops
 from landscape_fast.linearise.strides import without_strides
 from landscape_fast.linearise.structure import map_tensors, tensors
 
@@ -141,8 +142,8 @@ def trace(
     values = inputs.gather(batch, dtype)
     # Parameters that require grad keep modules off the shortcuts they take without it.
     leaves = [value.clone().requires_grad_() for value in values[:parameters]]
-    with _quiet(), _plain_layers():
-        with torch.enable_grad():
+    with _quiet(), _plain_layers(), _unchecked_distributions():
+        with torch.enable_grad(), MarkedStops():
             traced = _made(function, [*leaves, *values[parameters:]])
         if any(_mutates(node) for node in traced.graph.nodes):
             # The trace is straight-line, so that works in place can be written out of place.
@@ -153,6 +154,7 @@ def trace(
         if _mutates(node):
             raise ValueError(f"the loss works in place on what it is given ({node.target})")
         positional(node)
+    keep_stops(traced.graph)
     without_strides(traced.graph)
     _require_foreign(traced, inputs.storages())
     return traced
@@ -214,6 +216,17 @@ def _plain_layers() -> Iterator[None]:
         yield
     finally:
         torch._C._set_mkldnn_enabled(enabled)
+
+
+@contextmanager
+def _unchecked_distributions() -> Iterator[None]:
+    """Let distributions take their arguments on trust: a trace does not know whether they hold."""
+    checks = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(checks)
 
 
 @contextmanager

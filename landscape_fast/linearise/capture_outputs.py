@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from landscape_fast.linearise.capture import LossInputs, trace
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.output_cut import output_cut
-from landscape_fast.linearise.quadratic import STOPS
+from landscape_fast.linearise.stops import STOPS, marked
 from landscape_fast.linearise.structure import rows
 
 
@@ -88,6 +88,7 @@ class _Replay(fx.Interpreter):
         """One call of the trace."""
         out = super().run_node(n)
         if n.target in STOPS:
+            out = marked(out)
             self.stopped.append(out)
         return out
 

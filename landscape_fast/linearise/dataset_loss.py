@@ -34,8 +34,7 @@ def measured_loss(
         if index == 0:
             _require_repeatable(model, objective, space, batch)
             _require_mean(model, objective, batch)
-        with torch.no_grad():
-            value, count = objective(model, batch)
+        value, count = _value(model, objective, batch)
         if not torch.isfinite(value):
             raise ValueError(f"loss is {float(value)} on batch {index} of the loader")
         total, counts = total + float(value), counts + count
@@ -54,6 +53,19 @@ def summed_gradient(
             gradient += space.flatten(_gradient(value, space))
         total += float(value.detach())
     return total, gradient
+
+
+def _value(model: nn.Module, objective: Objective, batch: Any) -> tuple[Tensor, float]:
+    """The summed loss of a batch and what it counts, by the operations that are differentiated."""
+    with twice_differentiable(model):
+        try:
+            with torch.no_grad():
+                return objective(model, batch)
+        except RuntimeError:
+            # A loss may take gradients itself, as a gradient penalty does.
+            with torch.enable_grad():
+                value, count = objective(model, batch)
+            return value.detach(), count
 
 
 def _require_repeatable(

@@ -83,7 +83,7 @@ def _fuse_backward(graph: fx.Graph, backward: fx.Node) -> None:
     place = backward
     threshold = gradient if gradient.target is aten.threshold_backward.default else None
     if threshold is not None and threshold.args[2] == 0:
-        first, output = threshold.args[0], _behind_detach(threshold.args[1])
+        first, output = threshold.args[0], threshold.args[1]
         place = threshold  # others may read the masked gradient before this layer does
         if isinstance(first, fx.Node) and _is_plain_sum(first) and _only_user(first) is threshold:
             summed = first
@@ -112,8 +112,7 @@ def _fuse_backward(graph: fx.Graph, backward: fx.Node) -> None:
 
 def _fuse_softmax(graph: fx.Graph, backward: fx.Node) -> None:
     """Gradient of a log-softmax as a function of its input: one step back instead of two."""
-    gradient, output, dim = backward.args[:3]
-    softmax = _behind_detach(output)
+    gradient, softmax, dim = backward.args[:3]
     if not isinstance(softmax, fx.Node) or softmax.target is not aten._log_softmax.default:
         return
     logits: Any = softmax.args[0]
@@ -175,9 +174,3 @@ def _norms_alone_read(x: fx.Node, batch_norm: fx.Node) -> bool:
     """Whether only ``batch_norm`` and gradients of normalisations read the convolution's output."""
     others = set(x.users) - {batch_norm}
     return all(user.target is aten.native_batch_norm_backward.default for user in others)
-
-
-def _behind_detach(value: Any) -> Any:
-    while isinstance(value, fx.Node) and value.target is aten.detach.default:
-        value = value.args[0]
-    return value

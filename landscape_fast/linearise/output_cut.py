@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, fx
 
 from landscape_fast.linearise.liveness import moving, wanted
-from landscape_fast.linearise.quadratic import STOPS
 from landscape_fast.linearise.rules import FIXED, LINEAR
 from landscape_fast.linearise.rules.curvature import STRAIGHT
+from landscape_fast.linearise.stops import STOPS
 
 aten = torch.ops.aten
 

@@ -13,6 +13,7 @@ from torch import Tensor, fx
 
 from landscape_fast.linearise.liveness import last_uses, moving, needed, read, wanted
 from landscape_fast.linearise.rules import FIXED, READS_SHAPES, RULES, forward_mode, layers
+from landscape_fast.linearise.stops import STOPS
 
 # Where the mask of wanted gradients is among the arguments, and which output is its first.
 _MASKED = {
@@ -54,7 +55,6 @@ class Program:
     Args:
         traced: ATen calls without control flow; the output is a tuple of nodes or None.
         directions: Number of leading placeholders that tangents start from.
-        constants: Operations whose result counts as constant, beside those that are.
         muted: For a node, the nodes it reads whose tangents count as zero.
 
     Attributes:
@@ -69,7 +69,6 @@ class Program:
         self,
         traced: fx.GraphModule,
         directions: int,
-        constants: frozenset[Any] = frozenset(),
         muted: Mapping[fx.Node, set[fx.Node]] | None = None,
     ) -> None:
         muted = muted or {}
@@ -78,7 +77,7 @@ class Program:
         slots = {node: index for index, node in enumerate(nodes)}
         inputs = [node for node in nodes if node.op == "placeholder"]
         ends = {out for out in outputs if out is not None}
-        moves = moving(nodes, set(inputs[:directions]), FIXED | constants, muted)
+        moves = moving(nodes, set(inputs[:directions]), FIXED | STOPS, muted)
         pushed = moves & wanted(nodes, moves, ends, muted)
         reads = read(nodes, pushed)
         computed = needed(nodes, reads)

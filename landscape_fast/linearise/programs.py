@@ -25,7 +25,7 @@ from landscape_fast.linearise.definition import structure_of
 from landscape_fast.linearise.fusion import fuse
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.program import Program
-from landscape_fast.linearise.quadratic import STOPS, TailProgram
+from landscape_fast.linearise.quadratic import TailProgram
 from landscape_fast.linearise.sharing import find_or_make, kind_of
 
 Kind = Literal["gradient", "value"]
@@ -94,8 +94,7 @@ class Programs:
         traced = capture(self._inputs, self._objective, batch, self._directions, dtype)
         fuse(traced, convolutions=kind == "gradient")
         if self._form == "hessian":
-            constants = frozenset() if kind == "gradient" else STOPS
-            return Program(traced, self._directions, constants)
+            return Program(traced, self._directions)
         marked = unmarked(traced, self._directions if kind == "gradient" else 1)
         if kind == "value":
             return TailProgram(traced, self._directions, marked)

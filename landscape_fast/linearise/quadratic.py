@@ -12,9 +12,7 @@ from torch import Tensor, fx
 from landscape_fast.linearise.program import Program, Step, filled, push, start, tangent_of
 from landscape_fast.linearise.rules import LINEAR
 from landscape_fast.linearise.rules.curvature import CURVATURES, STRAIGHT, second_forward_mode
-
-# In the program of a value, a detach is the caller's: what is behind it is a constant.
-STOPS = frozenset({torch.ops.aten.detach.default})
+from landscape_fast.linearise.stops import STOPS
 
 
 class TailProgram(Program):
@@ -27,7 +25,7 @@ class TailProgram(Program):
     """
 
     def __init__(self, traced: fx.GraphModule, directions: int, cuts: Sequence[fx.Node]) -> None:
-        super().__init__(traced, directions, STOPS)
+        super().__init__(traced, directions)
         nodes = list(traced.graph.nodes)
         self.cuts = frozenset(nodes.index(cut) for cut in cuts)
 
@@ -55,7 +53,7 @@ def quadratic_forms(program: Program, inputs: Sequence[Tensor], dots: Sequence[T
     Of a :class:`TailProgram` only the steps behind its cut count: that is the Gauss-Newton form.
 
     Args:
-        program: Of a scalar; built with ``constants=STOPS``, or a :class:`TailProgram`.
+        program: Of a scalar.
         inputs: One value per placeholder.
         dots: (K, *shape) for each of the leading ones.
 

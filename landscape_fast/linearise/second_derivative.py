@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.utils import parametrizations
-from torch.nn.utils.weight_norm import WeightNorm
-from torch.overrides import TorchFunctionMode
+
+from landscape_fast.linearise.plain_operations import PlainOperations
 
 Tangents = list[Tensor | None]
 
@@ -88,36 +86,22 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
     """Use forms of operations that have second derivatives, inside the block only."""
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(_plain_encoders())
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        stack.enter_context(plain_weight_norm(model))
+        stack.enter_context(PlainOperations())
         yield
 
 
-def plain_weight_norm(model: nn.Module) -> AbstractContextManager[Any]:
-    """Compute weight normalisation in its parts, inside the block, where ``model`` has any."""
-    found = any(
-        isinstance(part, parametrizations._WeightNorm | WeightNorm)
-        for module in model.modules()
-        for part in (module, *module._forward_pre_hooks.values())
-    )
-    return _PlainWeightNorm() if found else nullcontext()
-
-
-class _PlainWeightNorm(TorchFunctionMode):
-    """Weight normalisation in its parts.
-
-    Torch's own operation has no batching rule, and its second derivative is wrong: the backward
-    pass takes the norm that the forward pass saved for a constant (torch 2.13).
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is torch._weight_norm:
-            v, g, *dim = args
-            return v * (g / torch.norm_except_dim(v, 2, *dim, **(kwargs or {})))
-        return func(*args, **(kwargs or {}))
+@contextmanager
+def _plain_encoders() -> Iterator[None]:
+    """Keep transformer layers off a path without gradients that returns zeros at padding."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def custom_functions(value: Tensor) -> list[str]:

@@ -45,7 +45,6 @@ VECTORS = {
     }.items()
 }
 VECTORS |= {
-    "hardsigmoid": vector(nn.Hardsigmoid, error="hardsigmoid_backward is not implemented"),
     "products": vector(
         lambda: zoo.Lambda(lambda x: x + x.prod(1, keepdim=True)),
         slow=("aten.cumprod.default", "aten.prod.dim_int"),

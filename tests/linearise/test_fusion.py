@@ -182,3 +182,12 @@ def test_the_gradient_of_softmax_cross_entropy_is_one_step(criterion):
     assert cross_entropy.softmax_gradient in steps(op, "gradient")
     left = {str(target) for target in steps(op, "gradient")}
     assert not any("softmax_backward" in name for name in left)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_layers_in_half_precision_are_served_by_the_general_rule(dtype):
+    x, y = classification(6, (1, 6, 6))
+    exact = HessianOperator(Chain(), [(x, y)])
+    op = HessianOperator(Chain().to(dtype), [(x.to(dtype), y)], engine="captured")
+    v = torch.randn(2, exact.shape[0])
+    assert_relative(op(v), exact(v), 0.05)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 
 def forward_mode(
@@ -18,8 +18,13 @@ def forward_mode(
     Raises:
         RuntimeError: By torch, where an operation has no forward-mode derivative.
     """
+    # An argument that does not move may be a list of numbers, and has one None for all of them.
+    spread = [
+        tree_map(lambda _: None, arg) if dot is None else dot
+        for arg, dot in zip(args, dots, strict=True)
+    ]
     leaves, structure = tree_flatten(list(args))
-    flat_dots = tree_flatten(list(dots), is_leaf=lambda item: item is None)[0]
+    flat_dots = tree_flatten(spread, is_leaf=lambda item: item is None)[0]
     active = [index for index, dot in enumerate(flat_dots) if dot is not None]
     moving: list[bool] = []  # per output; indices and the like have no tangent
 

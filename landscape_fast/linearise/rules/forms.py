@@ -26,6 +26,11 @@ class Worded:
     operation: Any
     keywords: tuple[tuple[str, Any], ...]
 
+    @property
+    def __name__(self) -> str:
+        """For the code that a graph writes of itself."""
+        return str(self.operation.__name__)
+
     def __call__(self, *args: Any) -> Any:
         """Call the operation with its keywords."""
         return self.operation(*args, **dict(self.keywords))

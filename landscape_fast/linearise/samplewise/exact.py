@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from landscape_fast.linearise.quadratic import STOPS
 from landscape_fast.linearise.rules import FIXED, LINEAR
 from landscape_fast.linearise.rules.curvature import STRAIGHT
+from landscape_fast.linearise.stops import STOPS
 
 aten = torch.ops.aten
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from landscape_fast.linearise.program import Slot, Step, filled, start
-from landscape_fast.linearise.quadratic import STOPS, TailProgram
+from landscape_fast.linearise.quadratic import TailProgram
 from landscape_fast.linearise.samplewise.layouts import Layout
+from landscape_fast.linearise.stops import STOPS
 
 aten = torch.ops.aten
 

@@ -42,6 +42,7 @@ CASES = {
     ),
     "tied": (Tied, (3,), {"second.bias"}),
     "gelu": (lambda: mlp(activation=nn.GELU), (5,), {"2.weight", "2.bias"}),
+    "gelu by tanh": (lambda: mlp(activation=lambda: nn.GELU("tanh")), (5,), {"2.weight", "2.bias"}),
     "layer norm": (layer_norm_net, (5,), {"3.weight", "3.bias"}),
     "attention": (Attention, (12,), {"out.weight", "out.bias"}),
 }

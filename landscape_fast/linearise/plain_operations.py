@@ -1,0 +1,96 @@
+"""Operations of torch in their parts, where their own forms cannot be differentiated twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.overrides import TorchFunctionMode
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    # Torch's own has no batching rule, and its second derivative is wrong: the backward pass takes
+    # the norm that the forward pass saved for a constant (torch 2.13).
+    return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
+def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    found = F.relu6(input + 3) / 6
+    return input.copy_(found) if inplace else found
+
+
+def _cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Any:  # noqa: ARG001
+    if p != 2.0:
+        return NotImplemented
+    squares = (x1[..., :, None, :] - x2[..., None, :, :]).square().sum(-1)
+    # A distance of zero has the derivative zero, as in torch's own first one.
+    apart = squares > 0
+    return torch.where(apart, squares.where(apart, torch.ones_like(squares)).sqrt(), 0.0)
+
+
+def _gaussian_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    var: Any,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Any:
+    # Torch's own asks for the sign of the variances, which a program being traced cannot know.
+    if not isinstance(input, FakeTensor) or not isinstance(var, Tensor):
+        return NotImplemented
+    if var.shape != input.shape and var.shape == input.shape[:-1]:
+        var = var[..., None]
+    var = var + (var.clamp(min=eps) - var).detach()
+    losses = 0.5 * (var.log() + (input - target) ** 2 / var)
+    losses = losses + 0.5 * math.log(2 * math.pi) if full else losses
+    return _reduced(losses, reduction)
+
+
+def _multi_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Any:
+    if input.dim() != 2 or size_average is not None or reduce is not None:
+        return NotImplemented
+    own = target[:, None]
+    above = (margin - input.gather(1, own) + input).clamp_min(0) ** p
+    above = above if weight is None else above * weight[own]
+    losses = above.scatter(1, own, 0.0).mean(1)
+    return _reduced(losses, reduction)
+
+
+def _reduced(losses: Tensor, reduction: str) -> Tensor:
+    return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
+
+
+_PARTS: dict[Any, Callable[..., Any]] = {
+    torch._weight_norm: _weight_norm,
+    F.hardsigmoid: _hardsigmoid,
+    torch.cdist: _cdist,
+    F.gaussian_nll_loss: _gaussian_nll_loss,
+    F.multi_margin_loss: _multi_margin_loss,
+}
+
+
+class PlainOperations(TorchFunctionMode):
+    """Computes them so, inside the block."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        parts = _PARTS.get(func)
+        found = NotImplemented if parts is None else parts(*args, **kwargs)
+        return func(*args, **kwargs) if found is NotImplemented else found

@@ -1,0 +1,155 @@
+"""Operations that torch cannot differentiate twice, or trace, are served all the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import assert_relative, dense_hessian, mlp
+from torch import nn
+
+from landscape_fast import HessianOperator, diagonal
+from landscape_fast.linearise.plain_operations import PlainOperations
+
+ROWS = torch.randn(6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+TARGETS = torch.randn(6, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def network():
+    return mlp(activation=nn.Tanh).double()
+
+
+def normal(model, batch):
+    mean, deviation, _ = model(batch[0]).T
+    drawn = torch.distributions.Normal(mean, F.softplus(deviation))
+    return -drawn.log_prob(batch[1][:, 0]).mean()
+
+
+def normal_by_hand(model, batch):
+    mean, deviation, _ = model(batch[0]).T
+    variance = F.softplus(deviation) ** 2
+    return (0.5 * (batch[1][:, 0] - mean) ** 2 / variance + 0.5 * variance.log()).mean()
+
+
+def known_variance(model, batch):
+    mean, deviation, _ = model(batch[0]).T
+    return F.gaussian_nll_loss(mean, batch[1][:, 0], F.softplus(deviation) ** 2, full=True)
+
+
+def kernel(model, batch):
+    out = model(batch[0])
+    return torch.exp(-torch.cdist(out, out)).mean()
+
+
+def kernel_by_hand(model, batch):
+    out = model(batch[0])
+    apart = ~torch.eye(len(out), dtype=torch.bool)
+    differences = (out[:, None] - out[None])[apart]
+    return (torch.exp(-differences.norm(dim=-1)).sum() + len(out)) / len(out) ** 2
+
+
+CLASSES = torch.arange(6) % 3
+
+
+def hinge(model, batch):
+    return F.multi_margin_loss(model(batch[0]).square(), CLASSES[: len(batch[0])], p=2)
+
+
+def hinge_by_hand(model, batch):
+    out = model(batch[0]).square()
+    rows, own = torch.arange(len(out)), CLASSES[: len(out)]
+    others = torch.ones_like(out).index_put((rows, own), torch.zeros(()).double())
+    return ((1 - out[rows, own, None] + out).relu().square() * others).sum() / 3 / len(out)
+
+
+PAIRS = {
+    "hinge": (hinge, hinge_by_hand),
+    "distribution": (normal, normal_by_hand),
+    "gaussian": (known_variance, normal_by_hand),
+    "distances": (kernel, kernel_by_hand),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_matrix_is_that_of_the_same_loss_by_hand(name):
+    loss_fn, by_hand = PAIRS[name]
+    model = network()
+    op = HessianOperator(model, [(ROWS, TARGETS)], loss_fn=loss_fn)
+    assert op.engine == "captured"
+    exact = dense_hessian(model, lambda m: by_hand(m, (ROWS, TARGETS)))
+    assert_relative(op(torch.eye(op.shape[0], dtype=torch.float64)), exact, 1e-9)
+
+
+@pytest.mark.parametrize("engine", ["captured", "autograd"])
+def test_a_hard_sigmoid_is_that_of_a_clamp(engine):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Hardsigmoid(), nn.Linear(7, 3)).double()
+    y = torch.arange(6) % 3
+    op = HessianOperator(model, [(ROWS, y)], engine=engine)
+
+    def loss(m):
+        return F.cross_entropy(m[2]((m[0](ROWS) / 6 + 0.5).clamp(0, 1)), y)
+
+    exact = dense_hessian(model, loss)
+    assert_relative(op(torch.eye(op.shape[0], dtype=torch.float64)), exact, 1e-9)
+    assert_relative(diagonal(model, [(ROWS, y)]).values, exact.diagonal(), 1e-9)
+
+
+def test_a_negative_variance_is_still_an_error():
+    def loss_fn(model, batch):
+        return F.gaussian_nll_loss(model(batch[0]), batch[1], -batch[1].square())
+
+    with pytest.raises(ValueError, match="var has negative entry"):
+        HessianOperator(network(), [(ROWS, TARGETS)], loss_fn=loss_fn)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(4, 3), (4, 1), (4,)])
+def test_a_traced_gaussian_loss_is_torchs(full, reduction, shape):
+    one, other = ROWS[:4, :3], ROWS[:4, 2:]
+    variance = (ROWS[:4, :3].square() - 0.1).clamp_min(0).reshape(-1)[: torch.Size(shape).numel()]
+
+    def loss(x, y, v):
+        return F.gaussian_nll_loss(x, y, v, full=full, eps=1e-3, reduction=reduction)
+
+    given = one, other, variance.reshape(shape)
+    with PlainOperations():
+        traced = torch.fx.experimental.proxy_tensor.make_fx(loss, tracing_mode="fake")(*given)
+    torch.testing.assert_close(traced(*given), loss(*given))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("weight", [None, torch.tensor([0.5, 2.0, 1.0]).double()])
+def test_margins_are_torchs(p, weight, reduction):
+    given = ROWS[:, :3], CLASSES
+    options = {"p": p, "margin": 0.7, "weight": weight, "reduction": reduction}
+    with PlainOperations():
+        found = F.multi_margin_loss(*given, **options)
+    torch.testing.assert_close(found, F.multi_margin_loss(*given, **options))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0])
+def test_distances_are_torchs(p):
+    with PlainOperations():
+        found = torch.cdist(ROWS, ROWS[:3], p=p)
+    torch.testing.assert_close(found, torch.cdist(ROWS, ROWS[:3], p=p))
+
+
+def test_an_encoder_at_padding_has_the_loss_that_is_differentiated():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
+    torch.manual_seed(0)
+    model = nn.TransformerEncoder(layer, 1, enable_nested_tensor=True).eval()
+    x, y = torch.randn(4, 5, 8), torch.arange(4)
+    padded = torch.zeros(4, 5, dtype=torch.bool)
+    padded[1, 3:] = True
+
+    def loss_fn(model, batch):
+        out = model(batch[0], src_key_padding_mask=padded).mean(1)
+        return F.cross_entropy(out, batch[1])
+
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    op = HessianOperator(model, [(x, y)], loss_fn=loss_fn)
+    assert op.loss == pytest.approx(loss_fn(model, (x, y)).item(), rel=1e-6)
+    assert torch.backends.mha.get_fastpath_enabled() == enabled
