@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
@@ -21,6 +22,7 @@ from landscape_fast.functional import called_with
 from landscape_fast.linearise.checkpointing import stored_activations
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
+from landscape_fast.linearise.plain_operations import PlainOperations
 from landscape_fast.linearise.rules.forms import DECOMPOSED, positional
 from landscape_fast.linearise.stops import MarkedStops, keep_stops
 from landscape_fast.linearise.strides import without_strides
@@ -64,7 +66,8 @@ class LossInputs:
         rebuilt = map_tensors(lambda _: next(leaves), batch)
         own = dict(self._model.named_parameters())[self.names[0]].dtype
         promoted = nullcontext() if values[0].dtype == own else _Promoted(values[0].dtype)
-        with promoted, stored_activations():
+        marks = MarkedStops() if isinstance(values[0], FakeTensor) else nullcontext()
+        with promoted, stored_activations(), PlainOperations(), marks:
             swapped = dict(zip(names, values, strict=False))
             return called_with(_Summed(self._model, objective), swapped, (rebuilt,))
 
@@ -143,7 +146,7 @@ def trace(
     # Parameters that require grad keep modules off the shortcuts they take without it.
     leaves = [value.clone().requires_grad_() for value in values[:parameters]]
     with _quiet(), _plain_layers(), _unchecked_distributions():
-        with torch.enable_grad(), MarkedStops():
+        with torch.enable_grad():
             traced = _made(function, [*leaves, *values[parameters:]])
         if any(_mutates(node) for node in traced.graph.nodes):
             # The trace is straight-line, so that works in place can be written out of place.

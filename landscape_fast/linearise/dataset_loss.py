@@ -12,6 +12,7 @@ from landscape_fast.linearise.checkpointing import reentrance_refused
 from landscape_fast.linearise.cuts import cut
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
+from landscape_fast.linearise.plain_operations import PlainOperations
 from landscape_fast.linearise.second_derivative import twice_differentiable
 from landscape_fast.linearise.structure import map_tensors
 
@@ -48,7 +49,7 @@ def summed_gradient(
     total = 0.0
     gradient = torch.zeros(space.size, dtype=torch.float64, device=space.device)
     for batch in batches:
-        with twice_differentiable(model):
+        with twice_differentiable(model), PlainOperations():
             value, _ = objective(model, batch)
             gradient += space.flatten(_gradient(value, space))
         total += float(value.detach())
@@ -57,7 +58,7 @@ def summed_gradient(
 
 def _value(model: nn.Module, objective: Objective, batch: Any) -> tuple[Tensor, float]:
     """The summed loss of a batch and what it counts, by the operations that are differentiated."""
-    with twice_differentiable(model):
+    with twice_differentiable(model), PlainOperations():
         try:
             with torch.no_grad():
                 return objective(model, batch)

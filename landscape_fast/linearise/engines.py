@@ -19,6 +19,7 @@ from landscape_fast.linearise.agreement import form_error, relative_error, worst
 from landscape_fast.linearise.captured import CapturedEngine
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
+from landscape_fast.linearise.plain_operations import PlainOperations
 from landscape_fast.linearise.second_derivative import (
     Tangents,
     double_backward,
@@ -81,7 +82,7 @@ class AutogradEngine:
         index: int | None = None,  # noqa: ARG002
     ) -> Tangents:
         """Products with each vector; the graph of the gradient is built once for all of them."""
-        with twice_differentiable(self._model):
+        with twice_differentiable(self._model), PlainOperations():
             return double_backward(
                 self._objective.summed(self._model, batch), self._parameters, dots
             )

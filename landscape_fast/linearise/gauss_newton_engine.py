@@ -16,6 +16,7 @@ from landscape_fast.linearise.engines import (
 )
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
+from landscape_fast.linearise.plain_operations import PlainOperations
 from landscape_fast.linearise.second_derivative import (
     Tangents,
     gauss_newton,
@@ -41,7 +42,7 @@ class GaussNewtonEngine(AutogradEngine):
         index: int | None = None,  # noqa: ARG002
     ) -> Tangents:
         """Products with each vector; the graphs are built once for all of them."""
-        with twice_differentiable(self._model):
+        with twice_differentiable(self._model), PlainOperations():
             outputs, loss = self._objective.outputs_and_loss(self._model, batch)
             return gauss_newton(loss, [outputs], self._parameters, dots)
 

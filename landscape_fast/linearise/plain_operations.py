@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import torch
@@ -71,6 +72,43 @@ def _multi_margin_loss(
     return _reduced(losses, reduction)
 
 
+def _grid_sample(
+    input: Tensor,
+    grid: Tensor,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
+) -> Any:
+    if input.dim() != 4 or mode != "bilinear" or padding_mode == "reflection":
+        return NotImplemented
+    total: Any = 0.0
+    for (left, at_left), (right, at_right) in product(
+        *(
+            _corners(grid[..., axis], input.shape[3 - axis], padding_mode, bool(align_corners))
+            for axis in (0, 1)
+        )
+    ):
+        places = (right * input.shape[3] + left).flatten(1)[:, None].expand(-1, input.shape[1], -1)
+        values = input.flatten(2).gather(2, places).unflatten(2, grid.shape[1:3])
+        total = total + values * (at_left * at_right)[:, None]
+    return total
+
+
+def _corners(
+    along: Tensor, size: int, padding_mode: str, align_corners: bool
+) -> list[tuple[Tensor, Tensor]]:
+    """The two pixels around every position along one axis, with their weights."""
+    at = (along + 1) / 2 * (size - 1) if align_corners else ((along + 1) * size - 1) / 2
+    at = at.clamp(0, size - 1) if padding_mode == "border" else at
+    low = at.detach().floor()
+    share = at - low
+    found = []
+    for pixel, weight in ((low, 1 - share), (low + 1, share)):
+        inside = (pixel >= 0) & (pixel < size)
+        found.append((pixel.clamp(0, size - 1).long(), weight * inside))
+    return found
+
+
 def _reduced(losses: Tensor, reduction: str) -> Tensor:
     return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
 
@@ -78,6 +116,7 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
 _PARTS: dict[Any, Callable[..., Any]] = {
     torch._weight_norm: _weight_norm,
     F.hardsigmoid: _hardsigmoid,
+    F.grid_sample: _grid_sample,
     torch.cdist: _cdist,
     F.gaussian_nll_loss: _gaussian_nll_loss,
     F.multi_margin_loss: _multi_margin_loss,

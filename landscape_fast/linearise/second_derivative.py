@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from landscape_fast.linearise.plain_operations import PlainOperations
-
 Tangents = list[Tensor | None]
 
 
@@ -89,7 +87,6 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
         stack.enter_context(_plain_encoders())
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        stack.enter_context(PlainOperations())
         yield
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -135,6 +137,54 @@ def test_distances_are_torchs(p):
     with PlainOperations():
         found = torch.cdist(ROWS, ROWS[:3], p=p)
     torch.testing.assert_close(found, torch.cdist(ROWS, ROWS[:3], p=p))
+
+
+@pytest.mark.parametrize("align", [False, True])
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+def test_samples_of_images_are_torchs(padding, align):
+    images = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0)).double()
+    grid = 1.3 * torch.randn(2, 4, 6, 2, generator=torch.Generator().manual_seed(1)).double()
+    grid[0, 0, 0] = torch.tensor([1.0, -1.0])
+    options = {"padding_mode": padding, "align_corners": align}
+    with PlainOperations():
+        found = F.grid_sample(images, grid, **options)
+    torch.testing.assert_close(found, F.grid_sample(images, grid, **options))
+
+
+def test_a_spatial_transformer_has_the_second_derivative_of_its_gradient():
+    class Transformer(nn.Module):
+        """Jaderberg et al. (2015), arXiv:1506.02025."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.layers = nn.Conv2d(1, 2, 3), nn.Linear(36, 6), nn.Linear(72, 3)
+            self.convolution, self.places, self.last = self.layers
+
+        def forward(self, x):
+            where = self.places(x.flatten(1)).tanh().unflatten(1, (2, 3))
+            grid = F.affine_grid(where, (len(x), 1, 8, 8), align_corners=False)
+            moved = F.grid_sample(x, grid, align_corners=False)
+            return self.last(self.convolution(moved).tanh().flatten(1))
+
+    x = torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0)).double()
+    data, model = [(x, torch.arange(4) % 3)], Transformer().double()
+    op = HessianOperator(model, data, engine="captured")
+    point = op.space.flatten([tensor.detach() for tensor in op.space.tensors])
+    v = torch.randn(len(point), generator=torch.Generator().manual_seed(1)).double()
+
+    def gradient(step):
+        moved = copy.deepcopy(model)
+        with torch.no_grad():
+            for own, part in zip(moved.parameters(), op.space.split(point + step * v), strict=True):
+                own.copy_(part)
+        loss = F.cross_entropy(moved(x), data[0][1])
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, moved.parameters())])
+
+    step = 1e-7
+    differences = (gradient(step) - gradient(-step)) / (2 * step)
+    assert_relative(op(v), differences, 1e-6)
+    assert_relative(HessianOperator(model, data, engine="autograd")(v), op(v), 1e-10)
 
 
 def test_an_encoder_at_padding_has_the_loss_that_is_differentiated():
