@@ -25,6 +25,7 @@ class Part:
         block: Draws asked for at once.
         exact: Returns the part itself, (p,) float64, if there is a way to sum it.
         exact_price: Of summing it.
+        larger: The same number by fewer draws that see more each, for where many are wanted.
     """
 
     draw: Callable[[int, int], Tensor]
@@ -32,6 +33,7 @@ class Part:
     block: int = 8
     exact: Callable[[], Tensor] | None = None
     exact_price: float = math.inf
+    larger: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,8 @@ def sum_until(
         allowed = max(rtol * abs(known + found.value), atol)
         if found.variance <= allowed**2:
             return Drawn(run.draws, converged=True, spent=run.spent)
-        wanted = _neyman(parts, run.draws, allowed)
-        if not run.summed(wanted) and not run.enlarged(wanted):
+        wanted = _neyman(run.parts, run.draws, allowed)
+        if not (run.summed(wanted) or run.coarsened(wanted) or run.enlarged(wanted)):
             return Drawn(run.draws, converged=False, spent=run.spent)
 
 
@@ -116,7 +118,7 @@ class _Run:
     """The draws made so far, and what they cost."""
 
     def __init__(self, parts: Sequence[Part], budget: float) -> None:
-        self._parts, self._budget = parts, budget
+        self.parts, self._budget = list(parts), budget
         pilot = max(2, math.floor(min(PILOT_DRAWS, budget / sum(p.price for p in parts))))
         self.spent = 0.0
         self.draws = [torch.empty(0, dtype=torch.float64)] * len(parts)
@@ -126,10 +128,26 @@ class _Run:
 
     def summed(self, wanted: Sequence[float]) -> bool:
         """Sum the first part that is dearer to draw; whether there was one."""
-        for k, part in enumerate(self._parts):
+        for k, part in enumerate(self.parts):
             drawing = part.price * (wanted[k] - len(self.draws[k]))
             if part.exact_price < min(drawing, self._budget - self.spent):
                 self._sum(k)
+                return True
+        return False
+
+    def coarsened(self, wanted: Sequence[float]) -> bool:
+        """Go over to larger draws where many small ones cost more; whether a part did.
+
+        The draws so far are given up: they say how many are wanted, and others then do the work.
+        """
+        for k, part in enumerate(self.parts):
+            if part.larger is None:
+                continue
+            pilot = PILOT_DRAWS * part.larger.price
+            missing = part.price * (wanted[k] - len(self.draws[k]))
+            if pilot < min(missing, self._budget - self.spent):
+                self.parts[k], self.draws[k] = part.larger, self.draws[k][:0]
+                self._draw(k, PILOT_DRAWS)
                 return True
         return False
 
@@ -144,7 +162,7 @@ class _Run:
             main = max(range(len(have)), key=lambda k: wanted[k] / have[k])
             goals[main] = math.ceil(1.25 * have[main])
         missing = [goal - n for goal, n in zip(goals, have, strict=True)]
-        cost = sum(part.price * count for part, count in zip(self._parts, missing, strict=True))
+        cost = sum(part.price * count for part, count in zip(self.parts, missing, strict=True))
         share = min(1.0, (self._budget - self.spent) / cost) * (1 + 1e-12)
         counts = [math.floor(share * count) for count in missing]
         for k, count in enumerate(counts):
@@ -152,7 +170,7 @@ class _Run:
         return any(count > 0 for count in counts)
 
     def _draw(self, k: int, more: int) -> None:
-        part, found = self._parts[k], [self.draws[k]]
+        part, found = self.parts[k], [self.draws[k]]
         first, last = len(self.draws[k]), len(self.draws[k]) + more
         while first < last:
             size = min(part.block, last - first)
@@ -162,10 +180,10 @@ class _Run:
         self.spent += part.price * more
 
     def _sum(self, k: int) -> None:
-        exact = self._parts[k].exact
+        exact = self.parts[k].exact
         assert exact is not None
         self.draws[k] = exact().expand(2, -1)
-        self.spent += self._parts[k].exact_price
+        self.spent += self.parts[k].exact_price
 
 
 def _neyman(parts: Sequence[Part], draws: Sequence[Tensor], allowed: float) -> list[float]:

@@ -45,6 +45,9 @@ class Remainder:
         layout: Of the rows in the network's outputs.
         batch: A batch; eight of its rows are used to check.
 
+    Attributes:
+        elements_per_row: Of all values of the captured loss that depend on the data.
+
     Raises:
         ValueError: The forms are not those of double backward.
         Exception: As :func:`capture_gradient`.
@@ -108,6 +111,7 @@ class Remainder:
             whole = double_backward(self._inputs.call(self._objective, few, moved), leaves, dots)
             outputs, loss = program.outputs_and_loss(moved)
             part = gauss_newton(loss, outputs, leaves, dots)
+        self.elements_per_row = max(1, program.total // (rows(few) or 1))
         forms = remainder_forms(program, values, dots, None)
         for dot, product in zip(dots, part, strict=True):
             if product is not None:

@@ -89,13 +89,20 @@ class OpenPart:
             rows = _row_probes(model, known, self.names, loss, precision)
         if rows is not None:
             terms, self.precision = 2, rows.precision
-            whole = Part(lambda first, count: rows.draw(first, count, seed), rows.price)
+            whole, larger = _part(rows, seed), rows.larger()
         else:
             terms, self.precision = probes().price, probes().precision
-            whole = Part(draw, terms)
+            whole, larger = Part(draw, terms), None
         sizes = dict(zip(known.space.names, known.space.shapes, strict=True))
         size = sum(sizes[name].numel() for name in self.names)
-        self.parts.append(replace(whole, exact=exact, exact_price=terms * size))
+        summed: dict[str, Any] = {"exact": exact, "exact_price": terms * size}
+        if larger is not None:
+            summed["larger"] = replace(_part(larger, seed), **summed)
+        self.parts.append(replace(whole, **summed))
+
+
+def _part(rows: RowProbes, seed: int) -> Part:
+    return Part(lambda first, count: rows.draw(first, count, seed), rows.price)
 
 
 def _row_probes(

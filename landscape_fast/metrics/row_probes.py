@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,10 @@ from landscape_fast.linearise.state import evaluation, measurable
 
 ROWS = 16  # of one draw
 VECTORS = 4  # of one draw: they share the adjoints of its rows
+# Of a large draw. On small networks one takes hardly longer than one of a few rows, and where it
+# sees all rows nothing is left to chance but the signs.
+MOST_ROWS = 128
+MOST_ELEMENTS = 2**27  # of all values and tangents of a large draw together
 
 
 class RowProbes:
@@ -38,7 +43,6 @@ class RowProbes:
         precision: Of the products.
 
     Attributes:
-        price: Of a draw, in products with H over all the data.
         precision: Of the products.
 
     Raises:
@@ -70,7 +74,21 @@ class RowProbes:
         self._slopes = slopes[self._rows]
         self._count = min(ROWS, table.rows)
         self.precision = precision if self._space.dtype == torch.float32 else "float64"
-        self.price = self._count * (1 + VECTORS) / (2 * table.rows)
+
+    @property
+    def price(self) -> float:
+        """Of a draw, in products with H over all the data."""
+        return self._count * (1 + VECTORS) / (2 * self._table.rows)
+
+    def larger(self) -> RowProbes | None:
+        """The same with more rows in a draw, where they fit into memory."""
+        of_a_row = self._remainder.elements_per_row * (1 + VECTORS)
+        count = min(MOST_ROWS, self._table.rows, MOST_ELEMENTS // of_a_row)
+        if count < 2 * self._count:
+            return None
+        other = copy(self)
+        other._count = count
+        return other
 
     def draw(self, first: int, count: int, seed: int) -> Tensor:
         """Draws ``first`` to ``first + count - 1``: (count, 1) float64 on the CPU."""

@@ -101,3 +101,30 @@ def test_nothing_is_summed_beyond_the_budget():
     assert len(drawn.draws[0]) == 59
     drawn = sum_until([with_sum(1.0, 60.0)], rtol=0.0, atol=0.0, max_products=100)
     assert drawn.converged
+
+
+def test_where_many_draws_are_wanted_larger_ones_make_them():
+    large = Part(gaussian(50.0, 1.0, 3), price=0.5)
+    small = Part(gaussian(50.0, 8.0, 2), price=0.1, larger=large)
+    drawn = sum_until([small], rtol=0.001, atol=0, max_products=10**5)
+    assert drawn.converged
+    assert float(drawn.draws[0].sum(1).mean()) == pytest.approx(50.0, abs=0.2)
+    assert float(drawn.draws[0].sum(1).std()) < 2.0, "small draws are among them"
+    assert drawn.spent == pytest.approx(16 * 0.1 + len(drawn.draws[0]) * 0.5)
+
+
+@pytest.mark.parametrize("rtol", [0.05, 0.02])
+def test_small_draws_go_on_where_few_are_wanted(rtol):
+    large = Part(gaussian(50.0, 1.0, 3), price=10.0)
+    small = Part(gaussian(50.0, 8.0, 2), price=0.1, larger=large)
+    drawn = sum_until([small], rtol=rtol, atol=0, max_products=10**5)
+    assert drawn.spent == pytest.approx(0.1 * len(drawn.draws[0]))
+
+
+def test_larger_draws_are_left_out_where_the_budget_has_no_room_for_their_pilot():
+    large = Part(gaussian(50.0, 1.0, 3), price=0.5)
+    small = Part(gaussian(50.0, 8.0, 2), price=0.1, larger=large)
+    drawn = sum_until([small], rtol=0.001, atol=0, max_products=9)
+    assert not drawn.converged
+    assert drawn.spent == pytest.approx(0.1 * len(drawn.draws[0]))
+    assert drawn.spent <= 9
