@@ -23,6 +23,7 @@ from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.objective import Criterion
 from landscape_fast.linearise.operators import HessianOperator
+from landscape_fast.linearise.plain_operations import PlainOperations
 from landscape_fast.linearise.second_derivative import twice_differentiable
 from landscape_fast.linearise.state import evaluation, measurable
 from landscape_fast.metrics.trace import trace
@@ -100,7 +101,7 @@ class hessian:  # noqa: N801 - PyHessian's name
         """The gradient by parameter; for a single batch it can be differentiated again."""
         if self.full_dataset:
             return self._split(self._operator.loss_and_gradient()[1])
-        with evaluation(self.model), twice_differentiable(self.model):
+        with evaluation(self.model), twice_differentiable(self.model), PlainOperations():
             loss = self.criterion(self.model(self.inputs), self.targets)
             return list(torch.autograd.grad(loss, self.params, create_graph=True))
 

@@ -67,7 +67,8 @@ class LossInputs:
         own = dict(self._model.named_parameters())[self.names[0]].dtype
         promoted = nullcontext() if values[0].dtype == own else _Promoted(values[0].dtype)
         marks = MarkedStops() if isinstance(values[0], FakeTensor) else nullcontext()
-        with promoted, stored_activations(), PlainOperations(), marks:
+        # The last sees a call first, so that what operations detach in their parts is marked too.
+        with promoted, stored_activations(), marks, PlainOperations():
             swapped = dict(zip(names, values, strict=False))
             return called_with(_Summed(self._model, objective), swapped, (rebuilt,))
 

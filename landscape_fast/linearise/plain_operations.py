@@ -26,7 +26,8 @@ def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def _cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Any:  # noqa: ARG001
-    if p != 2.0:
+    # All differences take more memory than the distances: only where a gradient is wanted.
+    if p != 2.0 or not (x1.requires_grad or x2.requires_grad):
         return NotImplemented
     squares = (x1[..., :, None, :] - x2[..., None, :, :]).square().sum(-1)
     # A distance of zero has the derivative zero, as in torch's own first one.

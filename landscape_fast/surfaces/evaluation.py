@@ -16,7 +16,6 @@ from landscape_fast.linearise.capture import LossInputs, capture_value
 from landscape_fast.linearise.cuts import cut
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
-from landscape_fast.linearise.plain_operations import PlainOperations
 from landscape_fast.linearise.sharing import kind_of
 from landscape_fast.linearise.structure import rows, tensors
 from landscape_fast.metrics.batchnorm import recalibrate
@@ -135,8 +134,7 @@ class LossAt:
         key = (kind_of(piece), dtype)
         if key not in self._programs:
             count = len(self.space.names)
-            with PlainOperations():
-                traced = capture_value(self._inputs, self._objective, piece, count, dtype)
+            traced = capture_value(self._inputs, self._objective, piece, count, dtype)
             self._programs[key] = PointProgram(
                 traced,
                 len(self._inputs.names),

@@ -96,6 +96,17 @@ def test_gradients_products_and_parameters_are_what_scripts_take_on_from():
         assert_relative(one, other.detach(), 1e-5)
 
 
+def test_a_gradient_with_weight_normalisation_is_differentiated_rightly():
+    x, y = classification(8)
+    model = mlp()
+    model[0] = nn.utils.parametrizations.weight_norm(model[0])
+    comp = hessian(model, CROSS_ENTROPY, data=(x, y), cuda=False)
+    v = [torch.ones_like(p) for p in comp.params]
+    by_hand = torch.autograd.grad(comp.gradsH, comp.params, v)
+    for one, other in zip(by_hand, comp.dataloader_hv_product(v)[1], strict=True):
+        assert_relative(one, other.detach(), 1e-5)
+
+
 def test_the_model_stays_as_it_was():
     model = conv_net().train()
     model[0].weight.grad = torch.ones_like(model[0].weight)

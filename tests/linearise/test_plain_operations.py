@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -97,6 +98,34 @@ def test_a_hard_sigmoid_is_that_of_a_clamp(engine):
     assert_relative(diagonal(model, [(ROWS, y)]).values, exact.diagonal(), 1e-9)
 
 
+def test_a_hard_sigmoid_in_place_is_no_other():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Hardsigmoid(), nn.Linear(7, 3)).double()
+    data = [(ROWS, torch.arange(6) % 3)]
+    plain = HessianOperator(model, data)
+    v = torch.randn(2, plain.shape[0], dtype=torch.float64)
+    exact = plain(v)
+    model[1].inplace = True
+    for engine in ("captured", "autograd"):
+        assert_relative(HessianOperator(model, data, engine=engine)(v), exact, 1e-10)
+
+
+def test_variances_below_the_least_one_keep_their_gradient_as_torch_has_it():
+    def loss_fn(model, batch):
+        mean, deviation, _ = model(batch[0]).T
+        variance = F.softplus(deviation)
+        return F.gaussian_nll_loss(mean, batch[1][:, 0], variance, eps=0.5)
+
+    data, model = [(ROWS, TARGETS)], network()
+    assert F.softplus(model(ROWS)[:, 1]).min() < 0.5 < F.softplus(model(ROWS)[:, 1]).max()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the gradient is not that of the value
+        captured = HessianOperator(model, data, loss_fn=loss_fn, engine="captured")
+    plain = HessianOperator(model, data, loss_fn=loss_fn, engine="autograd")
+    v = torch.randn(2, plain.shape[0], dtype=torch.float64)
+    assert_relative(captured(v), plain(v), 1e-10)
+
+
 def test_a_negative_variance_is_still_an_error():
     def loss_fn(model, batch):
         return F.gaussian_nll_loss(model(batch[0]), batch[1], -batch[1].square())
@@ -134,8 +163,9 @@ def test_margins_are_torchs(p, weight, reduction):
 
 @pytest.mark.parametrize("p", [1.0, 2.0])
 def test_distances_are_torchs(p):
+    moving = ROWS.clone().requires_grad_()
     with PlainOperations():
-        found = torch.cdist(ROWS, ROWS[:3], p=p)
+        found = torch.cdist(moving, ROWS[:3], p=p).detach()
     torch.testing.assert_close(found, torch.cdist(ROWS, ROWS[:3], p=p))
 
 
