@@ -125,7 +125,11 @@ _PARTS: dict[Any, Callable[..., Any]] = {
 
 
 class PlainOperations(TorchFunctionMode):
-    """Computes them so, inside the block."""
+    """Computes them so, inside the block.
+
+    Transformer layers stay off torch's path without gradients too, as under any such mode: it
+    returns zeros at padding, another function than the one that is differentiated.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None

@@ -84,21 +84,9 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
     """Use forms of operations that have second derivatives, inside the block only."""
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        stack.enter_context(_plain_encoders())
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         yield
-
-
-@contextmanager
-def _plain_encoders() -> Iterator[None]:
-    """Keep transformer layers off a path without gradients that returns zeros at padding."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def custom_functions(value: Tensor) -> list[str]:
