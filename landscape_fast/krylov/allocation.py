@@ -42,7 +42,7 @@ class Drawn:
 
     draws: list[Tensor]  # of each part, (r, p); two equal rows of a part that was summed
     converged: bool  # whether the error is as small as wanted
-    spent: float  # passes over the data
+    spent: list[float]  # on each part, passes over the data
 
 
 class Estimated:
@@ -120,7 +120,7 @@ class _Run:
     def __init__(self, parts: Sequence[Part], budget: float) -> None:
         self.parts, self._budget = list(parts), budget
         pilot = max(2, math.floor(min(PILOT_DRAWS, budget / sum(p.price for p in parts))))
-        self.spent = 0.0
+        self.spent = [0.0] * len(parts)
         self.draws = [torch.empty(0, dtype=torch.float64)] * len(parts)
         summed = [part.exact_price <= min(pilot * part.price, budget) for part in parts]
         for k, at_once in enumerate(summed):
@@ -130,7 +130,7 @@ class _Run:
         """Sum the first part that is dearer to draw; whether there was one."""
         for k, part in enumerate(self.parts):
             drawing = part.price * (wanted[k] - len(self.draws[k]))
-            if part.exact_price < min(drawing, self._budget - self.spent):
+            if part.exact_price < min(drawing, self._left()):
                 self._sum(k)
                 return True
         return False
@@ -145,7 +145,7 @@ class _Run:
                 continue
             pilot = PILOT_DRAWS * part.larger.price
             missing = part.price * (wanted[k] - len(self.draws[k]))
-            if pilot < min(missing, self._budget - self.spent):
+            if pilot < min(missing, self._left()):
                 self.parts[k], self.draws[k] = part.larger, self.draws[k][:0]
                 self._draw(k, PILOT_DRAWS)
                 return True
@@ -163,11 +163,14 @@ class _Run:
             goals[main] = math.ceil(1.25 * have[main])
         missing = [goal - n for goal, n in zip(goals, have, strict=True)]
         cost = sum(part.price * count for part, count in zip(self.parts, missing, strict=True))
-        share = min(1.0, (self._budget - self.spent) / cost) * (1 + 1e-12)
+        share = min(1.0, self._left() / cost) * (1 + 1e-12)
         counts = [math.floor(share * count) for count in missing]
         for k, count in enumerate(counts):
             self._draw(k, count)
         return any(count > 0 for count in counts)
+
+    def _left(self) -> float:
+        return self._budget - sum(self.spent)
 
     def _draw(self, k: int, more: int) -> None:
         part, found = self.parts[k], [self.draws[k]]
@@ -177,13 +180,13 @@ class _Run:
             found.append(part.draw(first, size))
             first += size
         self.draws[k] = torch.cat([drawn for drawn in found if len(drawn)])
-        self.spent += part.price * more
+        self.spent[k] += part.price * more
 
     def _sum(self, k: int) -> None:
         exact = self.parts[k].exact
         assert exact is not None
         self.draws[k] = exact().expand(2, -1)
-        self.spent += self.parts[k].exact_price
+        self.spent[k] += self.parts[k].exact_price
 
 
 def _neyman(parts: Sequence[Part], draws: Sequence[Tensor], allowed: float) -> list[float]:

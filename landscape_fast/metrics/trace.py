@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -131,7 +132,7 @@ def trace(
     )
     parts = [*parts, *open_part.parts]
     sure = float(base.sum()) + sum(float(drawn.sum(1).mean()) for drawn in fixed)
-    drawn = Drawn([], converged=True, spent=0.0)
+    drawn = Drawn([], converged=True, spent=[])
     if parts:
         drawn = sum_until(parts, sure, rtol=rtol, atol=atol, max_products=max_products)
     probed = drawn.draws[-1] if open_part.parts else None
@@ -141,14 +142,13 @@ def trace(
     stderr = math.sqrt(estimated.variance)
     split = known.note is None and not gauss_newton
     # Draws of the Gauss-Newton part are counted as cotangents.
-    in_rest = parts[0].price * len(drawn.draws[0]) if known.sampled else 0.0
+    spent = drawn.spent[-1] if open_part.parts else 0.0
     return Trace(
         value=value,
         stderr=stderr,
         draws=value + estimated.dearest(),
         converged=drawn.converged and stderr <= max(max(rtol, rtol_omitted) * abs(value), atol),
-        products=math.ceil(drawn.spent - in_rest)
-        + math.ceil(known.cotangents / max(1, known.samples)),
+        products=math.ceil(spent) + math.ceil(known.cotangents / max(1, known.samples)),
         samples=known.samples,
         freedom=estimated.freedom,
         precision=open_part.precision or str(own.dtype).removeprefix("torch."),
@@ -173,10 +173,17 @@ def trace(
 def rest_of(known: GaussNewtonDiagonal, seed: int) -> Part:
     """What was not summed of the Gauss-Newton part, by draws."""
 
-    def draw(first: int, count: int) -> Tensor:
-        return torch.stack(
-            [known.by_parameter(known.rest(index, seed)) for index in range(first, first + count)]
-        )
+    def part(count: int, large: bool) -> Part:
+        def draw(first: int, more: int) -> Tensor:
+            groups = range(first, first + more)
+            return torch.stack(
+                [known.by_parameter(known.rest(index, seed, large=large)) for index in groups]
+            )
 
-    # A product costs six forward passes, a cotangent with the primal pass of its row three.
-    return Part(draw, known.group / (2 * known.samples))
+        # A product costs six forward passes, a cotangent with the primal pass of its row three.
+        return Part(draw, count / (2 * known.samples))
+
+    # A small draw costs hardly less time than a large one where operations are small.
+    if known.large_group == known.group:
+        return part(known.group, False)
+    return replace(part(known.group, False), larger=part(known.large_group, True))

@@ -87,3 +87,21 @@ def test_the_split_takes_the_largest_and_pays_less_than_for_all():
     few, drawn = sampling.split(sizes[:40], 0.01, 8)
     assert not drawn
     assert few.all()
+
+
+def test_large_draws_of_the_gauss_newton_part_estimate_the_same(monkeypatch):
+    monkeypatch.setattr("landscape_fast.linearise.samplewise.dataset.split", nothing_is_certain)
+    model, loader, _, gauss = fitted()
+    known = GaussNewtonDiagonal(
+        model, loader, **LOSS, params=None, memory_budget=None, rtol_omitted=0.0
+    )
+    small = rest_of(known, 0)
+    large = small.larger
+    assert large is not None
+    assert large.price / small.price == known.large_group / known.group >= 8
+    spread = []
+    for part in (small, large):
+        drawn = part.draw(0, 64).sum(1)
+        spread.append(float(drawn.std()))
+        assert abs(float(drawn.mean() - gauss.trace())) < 4 * spread[-1] / 8
+    assert spread[1] < 0.6 * spread[0]

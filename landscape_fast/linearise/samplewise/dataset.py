@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 POOL_BYTES = 2**28  # of batches whose rows are sorted together, where they are read anew
 GROUP = 8  # draws of one pass
 DRAWN = 4  # cotangents of each row of such a pass, at most
+# As many times more rows fill a pass where the operations of a small one are mostly overhead; and
+# passes that are worth a program of their own.
+SMALL, WORTH = 8, 4
 CORRECTIONS = 8  # groups of draws for what an exact sum leaves out
 UNSEEN = 1e-7  # share that may be left out where nothing can be drawn
 
@@ -68,6 +71,7 @@ class GaussNewtonDiagonal:
         sampled: Whether the caller must add draws of :meth:`rest`.
         cotangents: That went through the network so far, over all rows.
         group: Cotangents of one draw.
+        large_group: Of a large draw, worth it where many are wanted; ``group`` if none is.
         samples: Rows of the data.
         note: Why the diagonal cannot be had; None if it can.
         loader: The data, for others to read.
@@ -115,7 +119,7 @@ class GaussNewtonDiagonal:
             self.normaliser = 1.0
             self.exact: tuple[str, ...] = ()
             self.omitted = self.unseen = 0.0
-            self.cotangents, self.group = 0, 1
+            self.cotangents, self.group, self.large_group = 0, 1, 1
             self.sampled = False
             self.table: Table | None = None
             self.layout = PLAIN
@@ -186,9 +190,14 @@ class GaussNewtonDiagonal:
         self._own = slice(self._first, self._first + len(directions.curvature))
         with self._processes.together():
             # Draws need no program but that of their own passes, and the certain rows share it.
-            drawn = Pass(self.group, DRAWN)
-            self._size = drawn if self.sampled else directions.whole_pass(self.samples)
-            took = directions.add_taken(taken[self._own], total, self._size)
+            drawn, self._large = Pass(self.group, DRAWN), directions.whole_pass(self.samples)
+            self._size = drawn if self.sampled else self._large
+            small = self._large.rows >= SMALL * self.group
+            self.large_group = self._large.rows if small or not self.sampled else self.group
+            many = small and int(taken.sum()) >= WORTH * self._large.rows
+            took = directions.add_taken(
+                taken[self._own], total, self._large if many else self._size
+            )
         self.cotangents += int(self._processes.sums(took)[0])
         whole = float(sizes.sum())
         left = sizes.masked_fill(taken, 0).flatten()
@@ -197,7 +206,7 @@ class GaussNewtonDiagonal:
         self._places = left.nonzero()[:, 0]
         self._sizes = left[self._places]
         if len(self._places) and not self.sampled:
-            self.group = self._size.rows
+            self.group = self.large_group
             self._correct()
 
     def _correct(self) -> None:
@@ -219,13 +228,14 @@ class GaussNewtonDiagonal:
         settled = () if self.note else self.space.names if gauss_newton else self.exact
         return tuple(name for name in self.space.names if name not in set(settled))
 
-    def rest(self, index: int, seed: int) -> Tensor:
+    def rest(self, index: int, seed: int, *, large: bool = False) -> Tensor:
         """An unbiased estimate (n,) of what ``values`` lacks, from draws of group ``index``.
 
-        Groups are independent; each goes through the network as one pass.
+        Groups of one kind are independent; each goes through the network as one pass.
         """
         total = self._zeros()
-        places, weights = systematic(self._sizes, self.group, seed=seed, index=index)
+        count, size = (self.large_group, self._large) if large else (self.group, self._size)
+        places, weights = systematic(self._sizes, count, seed=seed, index=index)
         places = self._places[places]
         rows = places // self._rank
         here = (rows >= self._own.start) & (rows < self._own.stop)
@@ -233,7 +243,7 @@ class GaussNewtonDiagonal:
         with self._processes.together(), evaluated[0], evaluated[1]:
             if here.any():
                 places_here = places[here] - self._own.start * self._rank
-                self._directions.add(places_here, weights[here], total, self._size)
+                self._directions.add(places_here, weights[here], total, size)
         self.cotangents += len(places)
         return self._flat(total)
 
