@@ -26,6 +26,11 @@ def nothing_is_certain(sizes, rtol, group):
     return torch.zeros(sizes.shape, dtype=torch.bool), True
 
 
+def never_summed(part):
+    larger = None if part.larger is None else never_summed(part.larger)
+    return replace(part, exact=None, exact_price=math.inf, larger=larger)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fitted relu", "untrained relu", "fitted gelu", "untrained tanh"])
 def test_intervals_of_networks_cover_as_often_as_they_say(name, monkeypatch):
@@ -45,7 +50,7 @@ def test_intervals_of_networks_cover_as_often_as_they_say(name, monkeypatch):
     for seed in range(SEEDS):
         open_part = OpenPart(model, known, False, False, LOSS, None, "float32", seed)
         # Without the sum that a network this small allows: draws are what is tested.
-        drawn_only = [replace(part, exact=None, exact_price=math.inf) for part in open_part.parts]
+        drawn_only = [never_summed(part) for part in open_part.parts]
         parts = [rest_of(known, seed), *drawn_only]
         run = sum_until(parts, rtol=0.1, atol=0.0, max_products=10_000)
         found = Estimated(run.draws)
@@ -105,3 +110,19 @@ def test_large_draws_of_the_gauss_newton_part_estimate_the_same(monkeypatch):
         spread.append(float(drawn.std()))
         assert abs(float(drawn.mean() - gauss.trace())) < 4 * spread[-1] / 8
     assert spread[1] < 0.6 * spread[0]
+
+
+def test_large_draws_of_the_rest_of_the_hessian_estimate_the_same():
+    model, loader, exact, gauss = fitted(activation=nn.GELU)
+    known = GaussNewtonDiagonal(
+        model, loader, **LOSS, params=None, memory_budget=None, rtol_omitted=0.0
+    )
+    (part,) = OpenPart(model, known, False, False, LOSS, None, "float64", 0).parts
+    assert part.larger is not None
+    wanted = float((exact - gauss).trace())
+    spread = []
+    for kind in (part, part.larger):
+        drawn = kind.draw(0, 64).sum(1)
+        spread.append(float(drawn.std()))
+        assert abs(float(drawn.mean()) - wanted) < 4 * spread[-1] / 8
+    assert spread[1] < 0.8 * spread[0]
