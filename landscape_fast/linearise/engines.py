@@ -171,7 +171,23 @@ def attempted(check: Callable[[], str | None]) -> str | None:
         return check()
     except Exception as error:
         # A tracer may stop at anything a model does; double backward needs none of its limits.
-        return _first_line(error)
+        return reason_of(error)
+
+
+# What a tracer says where a value that is only known while running decides a shape or a branch.
+DATA_DECIDE = ("data-dependent", "concrete integers", "DataDependent", "DynamicOutputShape")
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of an error; what a tracer is at a loss with, in the words of a model."""
+    first = _first_line(error)
+    if any(words in first for words in DATA_DECIDE):
+        return (
+            "values of the data decide a shape or a branch (x[mask], nonzero, unique, .item(), if "
+            "on a tensor), and one program cannot stand for that; multiply by the mask, or use "
+            f"torch.where ({type(error).__name__})"
+        )
+    return first
 
 
 def _first_line(error: Exception) -> str:

@@ -242,3 +242,31 @@ def test_a_second_derivative_is_held_to_differences_in_every_model():
         model[2].weight.copy_(3 * head)
     with pytest.raises(ValueError, match="the backward pass of Tanh leaves the graph"):
         HessianOperator(model, [classification(12)])
+
+
+class Picked(nn.Module):
+    """Rows are chosen by their values, in a way or another."""
+
+    def __init__(self, way):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear, self.way = nn.Linear(4, 3), way
+
+    def forward(self, x):
+        z = self.linear(x)
+        if self.way == "mask":
+            return z + z[x[:, 0] > 0].mean(0)
+        if self.way == "branch":
+            return 2 * z if z.sum() > 0 else z
+        if self.way == "item":
+            return z * int(z.detach().abs().sum() * 1e-9 + 1)
+        return z + (x[:, 0] > 0).long().unique(return_inverse=True)[1][:, None]
+
+
+@pytest.mark.parametrize("way", ["mask", "branch", "item", "unique"])
+def test_a_model_that_branches_on_values_falls_back_and_says_what_to_write_instead(way):
+    x, y = classification(12, (4,))
+    op = HessianOperator(Picked(way), [(x, y)])
+    assert op.engine == "autograd"
+    assert "values of the data decide a shape or a branch" in op.engine_note
+    assert "torch.where" in op.engine_note
