@@ -16,7 +16,8 @@ def called_with(module: nn.Module, tensors: dict[str, Tensor], args: tuple[Any, 
 
     As :func:`torch.func.functional_call`, which leaves what is made of the values it put in: in the
     list of weights that a recurrent layer computes with, which would never see its own parameters
-    again, and in the weight of a layer under ``weight_norm``.
+    again, in the weight of a layer under ``weight_norm``, and in place of the parameters and
+    buffers of a part that the module holds under two names.
 
     Args:
         module: Any module; comes back as it was.
@@ -30,17 +31,24 @@ def called_with(module: nn.Module, tensors: dict[str, Tensor], args: tuple[Any, 
         >>> layer._flat_weights[0] is layer.weight_ih_l0
         True
     """
-    with tensors_kept(module):
-        return torch.func.functional_call(module, tensors, args)
+    given = {id(tensor) for tensor in tensors.values()}
+    buffers = [(part._buffers, dict(part._buffers)) for part in module.modules()]
+    try:
+        with tensors_kept(module):
+            return torch.func.functional_call(module, tensors, args)
+    finally:
+        for now, before in buffers:
+            now.update({name: b for name, b in before.items() if id(now.get(name)) in given})
 
 
 @contextmanager
 def tensors_kept(module: nn.Module) -> Iterator[None]:
-    """Give every part of ``module`` back the tensors that it holds besides its own.
+    """Give every part of ``module`` back its parameters, and what it holds besides its own.
 
     ``torch.nn.utils.weight_norm`` and ``spectral_norm`` leave the weight of every call in the
     layer, and recurrent layers list the weights they compute with.
     """
+    parameters = [(part._parameters, dict(part._parameters)) for part in module.modules()]
     kept = [(vars(part), dict(vars(part))) for part in module.modules()]
     lists = [
         (layer, list(layer._flat_weights))
@@ -50,6 +58,10 @@ def tensors_kept(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        for own, parts in parameters:
+            if any(own.get(name) is not part for name, part in parts.items()):
+                own.clear()
+                own.update(parts)
         for now, before in kept:
             for name in {**now, **before}:
                 held = now.get(name), before.get(name)

@@ -288,7 +288,12 @@ def require_search(
     """
     require_whole(1, k=k, basis_memory=basis_memory)
     require_whole(0, block=block)
-    require_whole(2 * k + max(1, block), max_products=max_products)
+    require_whole(1, max_products=max_products)
+    if max_products < (least := 2 * k + max(1, block)):
+        raise ValueError(
+            f"max_products must be at least {least} for k = {k}, got {max_products}; and k is at "
+            "most the number of parameters"
+        )
     require_choice(WHICH, which=which)
     require_number(above=0, tol=tol)
     require_number(above=0, most=1, risk=risk)

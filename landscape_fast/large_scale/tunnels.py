@@ -145,6 +145,8 @@ def radial_tunnel(
         along = _losses(loss_at, alphas.to(origin)[:, None] * origin, points_at_once)
         placed = (_placed(origin, side, norm, angles, path) for side in sides)
         losses = torch.stack([_losses(loss_at, points, points_at_once) for points in placed])
+    if not math.isfinite(loss_at.loss):
+        raise ValueError(f"loss is {loss_at.loss} at the model itself, so no width can be told")
     widths = torch.tensor([first_crossing(angles, row, threshold) for row in losses]).double()
     several = len(widths) > 1 and bool(widths.isfinite().all())
     return RadialTunnel(

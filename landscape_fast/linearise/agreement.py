@@ -33,13 +33,18 @@ def worst(*errors: float) -> float:
     return max(errors, key=lambda error: math.inf if math.isnan(error) else error)
 
 
+def by_vector(block: Tensor) -> Tensor:
+    """Sums (K,) of a block (K, ...), also of parameters without a dimension or an entry."""
+    return block.reshape(len(block), block[:1].numel()).sum(1)
+
+
 def form_error(forms: Tensor, dots: Sequence[Tensor], products: Tangents) -> float:
     """Error of quadratic forms against products, relative to what rounding of these allows."""
     exact, scale = torch.zeros_like(forms), torch.zeros_like(forms)
     for dot, product in zip(dots, products, strict=True):
         if product is not None:
-            exact += (dot * product).flatten(1).sum(1)
-            scale += (dot * product).abs().flatten(1).sum(1)
+            exact += by_vector(dot * product)
+            scale += by_vector((dot * product).abs())
     return float(((forms - exact).abs() / scale.clamp_min(1e-300)).max())
 
 

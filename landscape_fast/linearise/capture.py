@@ -130,6 +130,8 @@ def capture_gradient(
 
     def gradient(values: list[Tensor]) -> tuple[Tensor | None, ...]:
         value = inputs.call(objective, batch, values)
+        if not value.requires_grad:  # as of a batch in which nothing is labelled
+            return (None,) * parameters
         return torch.autograd.grad(value, values[:parameters], allow_unused=True)
 
     return trace(gradient, inputs, batch, parameters, dtype)

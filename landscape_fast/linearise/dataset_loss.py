@@ -31,14 +31,18 @@ def measured_loss(
             way.
     """
     total, counts = 0.0, 0.0
+    depends = False
     for index, batch in enumerate(batches):
+        if not depends:  # a batch in which nothing is labelled says nothing
+            depends = _repeats(model, objective, space, batch)
         if index == 0:
-            _require_repeatable(model, objective, space, batch)
             _require_mean(model, objective, batch)
         value, count = _value(model, objective, batch)
         if not torch.isfinite(value):
             raise ValueError(f"loss is {float(value)} on batch {index} of the loader")
         total, counts = total + float(value), counts + count
+    if not depends:
+        raise ValueError("the loss does not depend on any selected parameter")
     return total, counts
 
 
@@ -51,7 +55,9 @@ def summed_gradient(
     for batch in batches:
         with twice_differentiable(model), PlainOperations():
             value, _ = objective(model, batch)
-            gradient += space.flatten(_gradient(value, space))
+            parts = _gradient(value, space)
+            if parts is not None:
+                gradient += space.flatten(parts)
         total += float(value.detach())
     return total, gradient
 
@@ -69,18 +75,19 @@ def _value(model: nn.Module, objective: Objective, batch: Any) -> tuple[Tensor, 
             return value.detach(), count
 
 
-def _require_repeatable(
-    model: nn.Module, objective: Objective, space: ParameterSpace, batch: Any
-) -> None:
+def _repeats(model: nn.Module, objective: Objective, space: ParameterSpace, batch: Any) -> bool:
+    """Refuse a model whose gradients of a batch differ; whether the batch depends on it."""
     with reentrance_refused():
-        one, other = (
-            space.flatten(_gradient(objective(model, batch)[0], space)).double() for _ in range(2)
-        )
+        found = [_gradient(objective(model, batch)[0], space) for _ in range(2)]
+    if found[0] is None or found[1] is None:
+        return False
+    one, other = (space.flatten(parts).double() for parts in found)
     if (one - other).norm() > REPEATS * one.norm():
         raise ValueError(
             "model is stochastic in evaluation mode: two gradients of one batch differ by "
             f"{float((one - other).norm() / one.norm()):.1%}; turn off dropout and noise"
         )
+    return True
 
 
 def _require_mean(model: nn.Module, objective: Objective, batch: Any) -> None:
@@ -101,11 +108,12 @@ def _require_mean(model: nn.Module, objective: Objective, batch: Any) -> None:
         )
 
 
-def _gradient(value: Tensor, space: ParameterSpace) -> tuple[Tensor, ...]:
+def _gradient(value: Tensor, space: ParameterSpace) -> tuple[Tensor, ...] | None:
+    """By parameter; None if the value depends on none of them."""
     found: tuple[Tensor | None, ...] = ()
     if value.requires_grad:
         found = torch.autograd.grad(value, space.tensors, allow_unused=True)
     if all(part is None for part in found):
-        raise ValueError("the loss does not depend on any selected parameter")
+        return None
     pairs = zip(found, space.tensors, strict=True)
     return tuple(torch.zeros_like(own) if part is None else part for part, own in pairs)

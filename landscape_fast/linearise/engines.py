@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape_fast.arguments import require_choice, require_switch, require_whole_or_none
-from landscape_fast.linearise.agreement import form_error, relative_error, worst
+from landscape_fast.linearise.agreement import by_vector, form_error, relative_error, worst
 from landscape_fast.linearise.captured import CapturedEngine
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.params import ParameterSpace
@@ -98,7 +98,7 @@ class AutogradEngine:
         total = torch.zeros(len(dots[0]), dtype=torch.float64, device=dots[0].device)
         for dot, product in zip(dots, products, strict=True):
             if product is not None:
-                total += (dot.double() * product).flatten(1).sum(1)
+                total += by_vector(dot.double() * product)
         return total
 
 

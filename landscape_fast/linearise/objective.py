@@ -202,7 +202,23 @@ class Objective:
                 if not isinstance(value, Tensor):
                     what = f"{name} a tensor for {type(self._criterion).__name__}"
                     raise TypeError(f"{what}, got {type(value).__name__}; {advice}")
+            self._require_paired(outputs, targets)
         return self._criterion(outputs, targets)
+
+    def _require_paired(self, outputs: Tensor, targets: Tensor) -> None:
+        """Refuse outputs (N, 1) and targets (N,), of which torch compares all with all."""
+        if not isinstance(self._criterion, _BY_ELEMENT) or outputs.shape == targets.shape:
+            return
+        try:
+            together = torch.broadcast_shapes(outputs.shape, targets.shape)
+        except RuntimeError:
+            return  # the criterion says it in its own words
+        if together != outputs.shape:
+            raise ValueError(
+                f"{type(self._criterion).__name__} compares outputs of shape "
+                f"{tuple(outputs.shape)} with targets of shape {tuple(targets.shape)}, each with "
+                f"each as {tuple(together)}; give targets the shape of the outputs"
+            )
 
     def normaliser(self, counts: float) -> float:
         """What the summed loss of the whole data is divided by."""

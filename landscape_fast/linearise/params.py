@@ -15,7 +15,8 @@ Selection = str | nn.Module | Iterable[str | nn.Module] | None
 class ParameterSpace:
     """Trainable parameters of a model as one vector of length ``n``.
 
-    The order is that of ``model.named_parameters()``; a parameter used under two names counts once.
+    The order is that of ``model.named_parameters()``; a parameter used under two names counts once,
+    and one without entries does not count.
 
     Args:
         model: The module that owns the parameters.
@@ -37,7 +38,7 @@ class ParameterSpace:
 
     def __init__(self, model: nn.Module, params: Selection = None) -> None:
         owned = dict(model.named_parameters())
-        names = _selected(model, owned, params)
+        names = [name for name in _selected(model, owned, params) if owned[name].numel()]
         if not names:
             raise ValueError("model has no trainable parameter: requires_grad is False for all")
         self.names: tuple[str, ...] = tuple(names)

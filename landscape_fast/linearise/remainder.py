@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from landscape_fast.linearise.agreement import (
     SEPARATE,
+    by_vector,
     derivative_error,
     form_error,
     spread_rows,
@@ -33,6 +34,8 @@ from landscape_fast.linearise.second_derivative import (
     twice_differentiable,
 )
 from landscape_fast.linearise.structure import rows
+
+SLOPES = 1e-3  # of the largest, that rounding may make between batches
 
 
 class Remainder:
@@ -69,6 +72,7 @@ class Remainder:
         self._programs = Programs(model, objective, self._inputs, self._count, "gauss-newton")
         with twice_differentiable(model):
             self._check(spread_rows(batch))
+        self._require_rows_apart(batch)
 
     def slopes(self, batch: Any) -> Tensor:
         """Norm of the slope of each row's loss in the outputs: (B,) float64."""
@@ -97,6 +101,15 @@ class Remainder:
         assert isinstance(program, TailProgram)
         return program
 
+    def _require_rows_apart(self, batch: Any) -> None:
+        """A row's slope must be the same beside few others as beside all of its batch."""
+        count = rows(batch) or 1
+        chosen = spread_rows(torch.arange(count)) if count > 1 else torch.zeros(1, dtype=torch.long)
+        whole = self.slopes(batch)
+        apart = (self.slopes(spread_rows(batch)) - whole[chosen.to(whole.device)]).abs().max()
+        if not float(apart) <= SLOPES * max(float(whole.max()), 1e-300):
+            raise ValueError("the loss of a row depends on the other rows of its batch")
+
     def _check(self, few: Any) -> None:
         values = self._inputs.gather(few, torch.float64)
         leaves = [value.clone().requires_grad_() for value in values[: self._count]]
@@ -115,7 +128,7 @@ class Remainder:
         forms = remainder_forms(program, values, dots, None)
         for dot, product in zip(dots, part, strict=True):
             if product is not None:
-                forms += (dot * product).flatten(1).sum(1)
+                forms += by_vector(dot * product)
         if not (error := form_error(forms, dots, whole)) <= SEPARATE:
             raise ValueError(f"the curvature of the outputs differs by {error:.1e}")
         wrong, _ = derivative_error(self._inputs, self._objective, few, self._count)

@@ -16,6 +16,8 @@ def double_backward(
     value: Tensor, parameters: Sequence[Tensor], dots: Sequence[Tensor]
 ) -> Tangents:
     """Differentiate ``value`` twice, the second time along each vector of ``dots``."""
+    if not value.requires_grad:  # as of a batch in which nothing is labelled
+        return [None] * len(parameters)
     gradient = torch.autograd.grad(value, parameters, create_graph=True, materialize_grads=True)
     # Gradients without a graph belong to parameters that enter linearly: their rows are zero.
     moving = [index for index, part in enumerate(gradient) if part.requires_grad]

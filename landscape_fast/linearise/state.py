@@ -73,7 +73,8 @@ def untouched(*models: nn.Module) -> Iterator[None]:
     Covers the train/eval flag of every module, the values and identities of buffers, ``.grad`` and
     ``requires_grad`` of parameters, which other tensors a module holds (``weight_norm`` makes its
     weight anew in every call), and the random states of torch (CPU and CUDA), numpy and Python.
-    Gradients are taken off while inside, so code that calls ``backward`` cannot add to them.
+    Gradients are taken off while inside, so code that calls ``backward`` cannot add to them, and so
+    are hooks on the gradients of parameters: a gradient that a hook changes is not the loss's.
     ``torch.autocast`` of the surroundings is off inside: a result is in the precision of the model.
     """
     with ExitStack() as stack:
@@ -112,29 +113,35 @@ def _hide_running_statistics(model: nn.Module) -> None:
 def _model_state(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     buffers = [
-        (module, name, buffer, buffer.detach().clone())
+        (module, name, buffer, buffer.detach().clone(), buffer._version)
         for module in model.modules()
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
-    parameters = [(p, p.grad, p.requires_grad) for p in model.parameters()]
+    parameters = [(p, p.grad, p.requires_grad, p._backward_hooks) for p in model.parameters()]
     try:  # from here on, as an interrupt may come at any line
-        for parameter, _, _ in parameters:
+        for parameter, *_ in parameters:
             parameter.grad = None
+            parameter._backward_hooks = None
         yield
     finally:
         for module, mode in modes:
             module.training = mode
-        for module, name, buffer, values in buffers:
-            _restore_buffer(module, name, buffer, values)
-        for parameter, gradient, requires_grad in parameters:
+        for kept in buffers:
+            _restore_buffer(*kept)
+        for parameter, gradient, requires_grad, hooks in parameters:
             parameter.requires_grad_(requires_grad)
             parameter.grad = gradient
+            parameter._backward_hooks = hooks
 
 
-def _restore_buffer(module: nn.Module, name: str, buffer: Tensor, values: Tensor) -> None:
-    # Compared by value: batch normalisation moves its statistics without a new version number.
-    if not torch.equal(buffer, values):
+def _restore_buffer(
+    module: nn.Module, name: str, buffer: Tensor, values: Tensor, version: int
+) -> None:
+    # By value, where values can be compared (not if sparse): batch normalisation moves its
+    # statistics without a new version number.
+    dense = buffer.layout == torch.strided
+    if not torch.equal(buffer, values) if dense else buffer._version != version:
         with torch.no_grad():
             buffer.copy_(values)
     module._buffers[name] = buffer

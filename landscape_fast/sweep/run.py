@@ -11,6 +11,7 @@ from pathlib import Path
 
 from landscape_fast.clock import seconds
 from landscape_fast.store import Store, StoreProblem, locked, write_atomically
+from landscape_fast.sweep.code import require_same_code
 from landscape_fast.sweep.config import Study
 from landscape_fast.sweep.cost import NOTHING, Cost, Timing, predict
 from landscape_fast.sweep.executors.choose import Execute
@@ -65,7 +66,8 @@ def run_study(
 
     Raises:
         ValueError: Another process is running the study, or this shard of it, in ``output``, or the
-            study asks for something impossible.
+            study asks for something impossible, or code of the caller's that it names has changed
+            since results were computed.
         FileNotFoundError: Data, or a checkpoint that should be there already, is not.
         ImportError: A library that the data or the model needs is not installed.
         OSError: The disk is full or read-only; finished results are kept.
@@ -81,6 +83,7 @@ def run_study(
         predicted = NOTHING
         if todo.tasks:
             rehearse(todo.subjects[0])
+            require_same_code(output, (subject.recipe for subject in todo.subjects))
             if todo.timed:
                 predicted = forecast(todo.timed, todo.tasks)
         performed = partial(perform, device=device)

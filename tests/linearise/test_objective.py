@@ -198,3 +198,12 @@ def test_what_is_no_tensor_is_named():
         Objective()(nn.LSTM(5, 3), (x, y))
     with pytest.raises(TypeError, match="loader must yield a tensor for CrossEntropyLoss, got Non"):
         Objective()(mlp(), (x, None))
+
+
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), nn.SmoothL1Loss(), nn.L1Loss(reduction="sum")])
+def test_outputs_of_one_column_and_targets_of_none_are_refused_not_compared_each_with_each(
+    criterion,
+):
+    data = [(torch.randn(6, 4), torch.randn(6))]
+    with pytest.raises(ValueError, match=r"\(6, 1\) with targets of shape \(6,\)"):
+        HessianOperator(nn.Sequential(nn.Linear(4, 1)), data, criterion=criterion)

@@ -5,7 +5,15 @@ import random
 import numpy as np
 import pytest
 import torch
-from oracles import assert_same_state, classification, conv_net, mlp, snapshot
+import torch.nn.functional as F
+from oracles import (
+    assert_same_state,
+    classification,
+    conv_net,
+    dense_hessian,
+    mlp,
+    snapshot,
+)
 from torch import nn
 
 from landscape_fast import HessianOperator, quality
@@ -69,3 +77,42 @@ def test_wrappers_are_taken_off():
 def test_a_model_that_is_no_module_is_named():
     with pytest.raises(TypeError, match="model must be a torch.nn.Module, got function"):
         unwrap(lambda x: x)
+
+
+def test_hooks_on_gradients_of_parameters_do_not_change_the_hessian_and_stay():
+    x, y = classification(12)
+    model = mlp()
+    exact = HessianOperator(model, [(x, y)])(
+        torch.ones(1, sum(p.numel() for p in model.parameters()))
+    )
+    weight = next(model.parameters())
+    handle = weight.register_hook(lambda gradient: 0 * gradient)
+    for engine in ("captured", "autograd"):
+        found = HessianOperator(model, [(x, y)], engine=engine)(torch.ones(1, exact.shape[1]))
+        torch.testing.assert_close(found, exact)
+    F.cross_entropy(model(x), y).backward()
+    assert not weight.grad.any(), "the hook is gone"
+    handle.remove()
+    weight.grad = None
+    F.cross_entropy(model(x), y).backward()
+    assert weight.grad.any(), "the hook cannot be removed any more"
+
+
+def test_a_model_with_a_sparse_buffer_is_measured_and_keeps_it():
+    class Graph(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.linear = nn.Linear(4, 3)
+            self.register_buffer("edges", (torch.rand(6, 6) > 0.5).float().to_sparse())
+
+        def forward(self, x):
+            return torch.sparse.mm(self.edges, self.linear(x))
+
+    x, y = classification(6, (4,))
+    model, x = Graph().double(), x.double()
+    edges = model.edges
+    exact = dense_hessian(model, lambda m: F.cross_entropy(m(x), y))
+    found = HessianOperator(model, [(x, y)])(torch.eye(15, dtype=torch.float64))
+    torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-6)
+    assert model.edges is edges

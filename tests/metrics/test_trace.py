@@ -217,6 +217,20 @@ def test_both_parts_of_a_smooth_network_are_drawn_and_their_errors_add_up():
     assert abs(result.remainder - rest) < 4 * result.remainder_stderr
 
 
+def test_a_loss_whose_rows_see_the_targets_of_others_is_estimated_whole():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    x = torch.randn(60, 5, dtype=torch.float64)
+    y = 2 * x[:, 0]  # not (60, 1): every output is compared with every target
+
+    def loss_fn(model, batch):
+        return (model(batch[0]) - batch[1]).square().mean()
+
+    exact = dense_hessian(model, lambda m: loss_fn(m, (x, y)))
+    result = trace(model, [(x, y)], loss_fn=loss_fn, rtol=0)
+    assert result.value == pytest.approx(float(exact.trace()), rel=1e-9)
+
+
 class Heads(nn.Module):
     """Attention with a dimension of heads: outside of a product torch takes its fused form."""
 
