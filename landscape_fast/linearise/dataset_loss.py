@@ -78,10 +78,10 @@ def _value(model: nn.Module, objective: Objective, batch: Any) -> tuple[Tensor, 
 def _repeats(model: nn.Module, objective: Objective, space: ParameterSpace, batch: Any) -> bool:
     """Refuse a model whose gradients of a batch differ; whether the batch depends on it."""
     with reentrance_refused():
-        found = [_gradient(objective(model, batch)[0], space) for _ in range(2)]
-    if found[0] is None or found[1] is None:
+        first, second = (_gradient(objective(model, batch)[0], space) for _ in range(2))
+    if first is None or second is None:
         return False
-    one, other = (space.flatten(parts).double() for parts in found)
+    one, other = (space.flatten(parts).double() for parts in (first, second))
     if (one - other).norm() > REPEATS * one.norm():
         raise ValueError(
             "model is stochastic in evaluation mode: two gradients of one batch differ by "

@@ -110,6 +110,38 @@ def _corners(
     return found
 
 
+def _embedding_bag(
+    input: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,  # noqa: ARG001
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,  # noqa: ARG001
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
+    unusual = max_norm is not None or scale_grad_by_freq or padding_idx is not None
+    if unusual or mode == "max":
+        return NotImplemented
+    entries = F.embedding(input, weight)
+    if per_sample_weights is not None:
+        entries = entries * per_sample_weights[..., None]
+    if input.dim() == 2:
+        return entries.mean(1) if mode == "mean" else entries.sum(1)
+    assert offsets is not None
+    starts = offsets[:-1] if include_last_offset else offsets
+    places = torch.arange(len(input), device=input.device)
+    bags = torch.bucketize(places, starts, right=True) - 1
+    sums = entries.new_zeros(len(starts), weight.shape[1]).index_add(0, bags, entries)
+    if mode == "sum":
+        return sums
+    counts = entries.new_zeros(len(starts)).index_add(0, bags, torch.ones_like(entries[:, 0]))
+    return sums / counts.clamp(min=1)[:, None]  # an empty bag is zero
+
+
 def _reduced(losses: Tensor, reduction: str) -> Tensor:
     return losses if reduction == "none" else losses.mean() if reduction == "mean" else losses.sum()
 
@@ -119,6 +151,7 @@ _PARTS: dict[Any, Callable[..., Any]] = {
     F.hardsigmoid: _hardsigmoid,
     F.grid_sample: _grid_sample,
     torch.cdist: _cdist,
+    F.embedding_bag: _embedding_bag,
     F.gaussian_nll_loss: _gaussian_nll_loss,
     F.multi_margin_loss: _multi_margin_loss,
 }

@@ -34,7 +34,8 @@ def measurable(model: nn.Module, argument: str = "model") -> nn.Module:
     """:func:`unwrap` ``model``, and refuse one that autograd cannot see whole.
 
     Raises:
-        ValueError: Parameters are sharded over processes, or were made in inference mode.
+        ValueError: Parameters are sharded over processes, or were made in inference mode; or an
+            embedding rewrites its weight or its gradient.
         TypeError: ``model`` is not a module.
     """
     model = unwrap(model, argument)
@@ -42,6 +43,9 @@ def measurable(model: nn.Module, argument: str = "model") -> nn.Module:
     if any(isinstance(module, sharded) for module in model.modules()):
         raise ValueError(f"{argument} is wrapped in FullyShardedDataParallel: {_GATHER}")
     pieces = _loaded("torch.distributed.tensor", "DTensor")
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            _require_plain(name, module)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if isinstance(tensor, pieces):
             raise ValueError(f"{argument} holds {name} as a DTensor (fully_shard): {_GATHER}")
@@ -51,6 +55,25 @@ def measurable(model: nn.Module, argument: str = "model") -> nn.Module:
                 "cannot differentiate; make or load the model outside"
             )
     return model
+
+
+def _require_plain(name: str, embedding: nn.Embedding | nn.EmbeddingBag) -> None:
+    """Refuse options that make the forward or the backward pass another function than the loss's.
+
+    Raises:
+        ValueError: As described.
+    """
+    if embedding.max_norm is not None:
+        raise ValueError(
+            f"embedding {name!r} has max_norm={embedding.max_norm}: every forward pass rewrites "
+            "its weight, which must stay as it is; set max_norm=None to measure (the weights of "
+            "the last pass are within it)"
+        )
+    if embedding.scale_grad_by_freq:
+        raise ValueError(
+            f"embedding {name!r} has scale_grad_by_freq=True: what it returns as gradient is not "
+            "the loss's, and has no Hessian; set it to False to measure"
+        )
 
 
 _GATHER = (

@@ -250,7 +250,7 @@ def test_ten_outliers_and_small_gaps_reach_full_precision():
         ({"tol": 0.0}, "tol must be positive"),
         ({"block": -1}, "block must be a whole number of at least 0"),
         ({"block": 0}, "block must be at least 1 where no start is given, got 0"),
-        ({"max_products": 2}, "max_products must be a whole number of at least 3"),
+        ({"max_products": 2}, "max_products must be at least 3 for k = 1"),
         ({"basis_size": 2}, "basis_size must be a whole number of at least 3"),
         ({"basis_memory": 0}, "basis_memory must be a whole number of at least 1"),
         ({"risk": 0.0}, "risk must be positive and at most 1"),

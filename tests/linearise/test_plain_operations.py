@@ -233,3 +233,54 @@ def test_an_encoder_at_padding_has_the_loss_that_is_differentiated():
     op = HessianOperator(model, [(x, y)], loss_fn=loss_fn)
     assert op.loss == pytest.approx(loss_fn(model, (x, y)).item(), rel=1e-6)
     assert torch.backends.mha.get_fastpath_enabled() == enabled
+
+
+WORDS = torch.tensor([[0, 3, 1], [2, 2, 4], [5, 0, 3], [1, 4, 5]])
+
+
+class Bags(nn.Module):
+    """Bags of words: rows of a table, or one list of words and where each bag begins."""
+
+    def __init__(self, listed, by_hand, **options):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.linear = nn.EmbeddingBag(6, 4, **options), nn.Linear(4, 3)
+        self.listed, self.by_hand, self.mean = listed, by_hand, options["mode"] == "mean"
+
+    def forward(self, words):
+        if self.by_hand:
+            entries = self.table.weight[words]
+            bags = entries.mean(1) if self.mean else entries.sum(1)
+        elif self.listed:
+            offsets = torch.arange(0, words.numel(), words.shape[1])
+            bags = self.table(words.flatten(), offsets)
+        else:
+            bags = self.table(words)
+        return self.linear(bags.tanh())
+
+
+@pytest.mark.parametrize("mode", ["mean", "sum"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_bags_of_embeddings_have_the_hessian_of_their_parts(listed, mode):
+    labels = torch.tensor([0, 2, 1, 2])
+    exact = dense_hessian(
+        Bags(listed, True, mode=mode), lambda m: F.cross_entropy(m(WORDS), labels)
+    )
+    for engine in ("captured", "autograd"):
+        model = Bags(listed, False, mode=mode).double()
+        op = HessianOperator(model, [(WORDS, labels)], engine=engine)
+        assert_relative(op(torch.eye(op.shape[0], dtype=torch.float64)), exact, 1e-12)
+
+
+@pytest.mark.parametrize("mode", ["mean", "sum"])
+@pytest.mark.parametrize("last", [False, True])
+def test_bags_of_embeddings_are_those_of_torch(last, mode):
+    torch.manual_seed(0)
+    weight = torch.randn(6, 4, dtype=torch.float64)
+    words, offsets = torch.tensor([0, 3, 1, 2, 2]), torch.tensor([0, 2, 2] + [5] * last)
+    options = {"mode": mode, "include_last_offset": last}
+    if mode == "sum":
+        options["per_sample_weights"] = torch.rand(5, dtype=torch.float64)
+    exact = F.embedding_bag(words, weight, offsets, **options)
+    with PlainOperations():
+        assert_relative(F.embedding_bag(words, weight, offsets, **options), exact, 1e-14)

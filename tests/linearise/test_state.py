@@ -116,3 +116,16 @@ def test_a_model_with_a_sparse_buffer_is_measured_and_keeps_it():
     found = HessianOperator(model, [(x, y)])(torch.eye(15, dtype=torch.float64))
     torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-6)
     assert model.edges is edges
+
+
+@pytest.mark.parametrize("option", [{"max_norm": 0.5}, {"scale_grad_by_freq": True}])
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_an_embedding_that_rewrites_its_weight_or_gradient_is_refused_untouched(kind, option):
+    table = kind(9, 4, **option)
+    model = nn.Sequential(table, nn.Flatten(), nn.LazyLinear(3))
+    x, y = torch.randint(9, (6, 3)), torch.randint(3, (6,))
+    model(x)
+    weight = table.weight.detach().clone()
+    with pytest.raises(ValueError, match=f"embedding '0' has {next(iter(option))}"):
+        HessianOperator(model, [(x, y)])
+    assert torch.equal(table.weight, weight)
