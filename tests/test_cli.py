@@ -354,3 +354,11 @@ def test_a_killed_study_continues_and_ends_like_an_undisturbed_one(finished, tmp
         assert ours["arrays_sha256"] == theirs["arrays_sha256"]
     for name in ("phases.csv", "runs.csv", "pairs.csv"):
         assert (tmp_path / name).read_bytes() == (finished / "out" / name).read_bytes()
+
+
+def test_a_file_in_place_of_the_folder_is_named_without_an_error_number(tmp_path):
+    study, file = blobs.write_study(tmp_path / "blobs.yaml"), tmp_path / "out"
+    file.write_text("no folder")
+    result = run("study", study, "--output", file)
+    assert result.exit_code == 2
+    assert f"error: {file}: File exists" in result.output

@@ -36,10 +36,17 @@ def _reported(command: Command) -> Command:
         except (ValueError, TypeError, OSError, ImportError) as error:
             if "--traceback" in sys.argv:
                 raise
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {_worded(error)}", err=True)
             raise typer.Exit(2) from None
 
     return run  # type: ignore[return-value]
+
+
+def _worded(error: Exception) -> str:
+    """An error of the operating system names its file first."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _print_version(wanted: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape_fast import _native
 from landscape_fast.linearise.capture import LossInputs
 from landscape_fast.linearise.objective import Objective
 from landscape_fast.linearise.second_derivative import Tangents, custom_functions, double_backward
@@ -36,6 +37,19 @@ def worst(*errors: float) -> float:
 def by_vector(block: Tensor) -> Tensor:
     """Sums (K,) of a block (K, ...), also of parameters without a dimension or an entry."""
     return block.reshape(len(block), block[:1].numel()).sum(1)
+
+
+def finite(products: Tensor) -> Tensor:
+    """``products``, a block or a vector, if all of it is finite.
+
+    Raises:
+        FloatingPointError: It is not.
+    """
+    # Squares of finite float32 numbers are finite in float64, and one pass adds them up.
+    sizes = _native.row_dots(products, products) if products.dim() == 2 else products
+    if not torch.isfinite(sizes).all():
+        raise FloatingPointError("a product is not finite; see loss, data and dtype")
+    return products
 
 
 def form_error(forms: Tensor, dots: Sequence[Tensor], products: Tangents) -> float:

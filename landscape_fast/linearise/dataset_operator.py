@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from landscape_fast import _native
 from landscape_fast.arguments import require_seed, require_whole
+from landscape_fast.linearise.agreement import finite
 from landscape_fast.linearise.batches import Batches
 from landscape_fast.linearise.dataset_loss import measured_loss, summed_gradient
 from landscape_fast.linearise.definition import Definition
@@ -115,6 +116,10 @@ class DatasetOperator:
                 self._batches.accept()  # a loss may have overwritten the first batch
         self._definition = Definition(self._model)
 
+    def __repr__(self) -> str:
+        kind, n = type(self).__name__, self.shape[0]
+        return f"{kind}(n={n}, samples={self.samples}, engine={self.engine!r})"
+
     @property
     def engine(self) -> str:
         """Which engine serves: ``"captured"`` or ``"autograd"``."""
@@ -157,7 +162,7 @@ class DatasetOperator:
                             part.add_(product)
             self._processes.sum_(out)
             self.products += len(vectors)
-            _finite(out).div_(self._normaliser)
+            finite(out).div_(self._normaliser)
             self._decay.add_products(out, vectors)
             return out.reshape(block.shape).to(block.dtype)
 
@@ -172,7 +177,7 @@ class DatasetOperator:
                     total += self._engine.quadratic(batch, dots, index)
             self._processes.sum_(total)
             self.products += len(vectors)
-            return _finite(total) / self._normaliser + self._decay.forms(vectors)
+            return finite(total) / self._normaliser + self._decay.forms(vectors)
 
     def random_quadratics(self, draws: int, *, seed: int, first: int = 0) -> Tensor:
         """Unbiased estimates of the trace, each from sign vectors drawn anew for every batch.
@@ -204,7 +209,7 @@ class DatasetOperator:
                     total += self._engine.quadratic(batch, self.space.split(signs), index)
             self._processes.sum_(total)
         self.products += draws
-        return _finite(total).cpu() / self._normaliser + self._decay.trace()
+        return finite(total).cpu() / self._normaliser + self._decay.trace()
 
     def loss_and_gradient(self) -> tuple[float, Tensor]:
         """The loss at the current parameters and its gradient (n,), in the operator's dtype."""
@@ -215,7 +220,7 @@ class DatasetOperator:
             (value,) = self._processes.sums(value)
             out = self._processes.sum_(gradient).div_(self._normaliser).to(self.dtype)[None]
             self._decay.add_products(out, self.space.flatten(self.space.tensors).detach()[None])
-        return value / self._normaliser + self._decay.penalty(), _finite(out)[0]
+        return value / self._normaliser + self._decay.penalty(), finite(out)[0]
 
     def estimate(self, products: int, *, block: int = 1) -> Estimate:
         """Seconds and bytes that ``products`` vectors in blocks of ``block`` would take.
@@ -290,11 +295,3 @@ class DatasetOperator:
             raise ValueError(f"the loader holds no valid target: the loss divides by {counts}")
         self._normaliser = self._objective.normaliser(counts)
         self.loss = total / self._normaliser + self._decay.penalty()
-
-
-def _finite(products: Tensor) -> Tensor:
-    # Squares of finite float32 numbers are finite in float64, and one pass adds them up.
-    sizes = _native.row_dots(products, products) if products.dim() == 2 else products
-    if not torch.isfinite(sizes).all():
-        raise FloatingPointError("a product is not finite; see loss, data and dtype")
-    return products

@@ -280,7 +280,12 @@ def counted(count: Any) -> float:
     Raises:
         ValueError: It is no number, or a negative one.
     """
-    plain = count.item() if isinstance(count, Tensor) and count.numel() == 1 else count
+    if isinstance(count, Tensor) and count.numel() != 1:
+        raise ValueError(
+            "loss_fn must return a mean over rows or (sum, count), got a tensor of shape "
+            f"{tuple(count.shape)} for the count: return the loss alone"
+        )
+    plain = count.item() if isinstance(count, Tensor) else count
     require_number(least=0, **{"the count that loss_fn returns": plain})
     return float(plain)
 

@@ -252,4 +252,5 @@ def _check(
     require_choice(("softmax", "logits"), outputs=outputs)
     if mixup_alpha is not None:
         require_number(above=0, mixup_alpha=mixup_alpha)
-    require_whole(1, samples=samples, batch_size=batch_size)
+    require_whole(2, samples=samples)  # of one nothing is left when the mean is taken off
+    require_whole(1, batch_size=batch_size)

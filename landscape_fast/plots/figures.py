@@ -58,7 +58,8 @@ def panels(
         labels: What axes are to say, by column, instead of the usual words; what a width counts
             depends on the model.
         scales: Colours from the limits of Yang et al. (2021), or from the data (2nd to 98th
-            percentile). Values beyond the limits are marked by a pointed colour bar.
+            percentile); from the data too where most cells lie outside of those limits. Values
+            beyond the limits are marked by a pointed colour bar.
         quantities: The panels, in order.
         phase: Column of phase names; without it there is no phase map.
         probability: Column of each phase's probability, shown on the phase map if there.

@@ -35,11 +35,13 @@ class Quantity:
     def range(self, values: NDArray[np.float64], scales: Scales) -> tuple[float, float]:
         """Limits of the colours for ``values``.
 
-        ``"paper"`` gives :attr:`limits`; ``"data"`` the 2nd to the 98th percentile of the finite
+        ``"paper"`` gives :attr:`limits`, unless most values lie outside of them, where one flat
+        colour would say nothing; ``"data"``, and then, the 2nd to the 98th percentile of the finite
         values, symmetric about 0 if :attr:`centred`.
         """
         finite = values[np.isfinite(values)]
-        if scales == "paper" or not len(finite):
+        inside = (finite >= self.limits[0]) & (finite <= self.limits[1])
+        if not len(finite) or (scales == "paper" and 2 * int(inside.sum()) >= len(finite)):
             return self.limits
         low, high = (float(x) for x in np.percentile(finite, (2.0, 98.0)))
         if self.centred:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -42,6 +44,8 @@ class GoldilocksZone:
     dimension: int  # n
     radius: float  # l2 norm of the weights at scale 1
     samples: int
+
+    __repr__ = brief
 
     @property
     def excess(self) -> Tensor:
@@ -90,6 +94,8 @@ class PlaneCurvature:
     dimension: int  # n, of the space around
     products: int
     samples: int
+
+    __repr__ = brief
 
     @property
     def excess(self) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from landscape_fast.arguments import require_number
+from landscape_fast.results.brief import brief
 from landscape_fast.results.interval import half_width
 from landscape_fast.results.outliers import Outliers, find_outliers
 
@@ -30,6 +31,8 @@ class SpectralEstimate:
     stderr: float  # nan for a single start
     draws: Tensor  # (r,) float64, one estimate per start; see `functional` for "frobenius"
 
+    __repr__ = brief
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the given ``level`` from Student's t on the starts."""
         half = half_width(self.stderr, level, len(self.draws) - 1)
@@ -48,6 +51,8 @@ class SpectralDensity:
     precision: str | None = None  # of the products; None where the operator does not say
     residuals: Tensor | None = None  # (r, m) float64, an eigenvalue lies this close to every node
     rounding: float = 0.0  # an eigenvalue this close to zero cannot be told from zero
+
+    __repr__ = brief
 
     def functional(
         self, f: Functional | Callable[[Tensor], Tensor], *, damping: float | None = None

@@ -8,6 +8,7 @@ from typing import Self
 
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
 from landscape_fast.results.convergence import NotConverged
 
 
@@ -25,6 +26,8 @@ class Diagonal:
     products: int
     samples: int
     note: str | None = None  # why nothing is exact; None if something could be
+
+    __repr__ = brief
 
     def named(self) -> dict[str, Tensor]:
         """The entries by parameter, each in its parameter's shape."""

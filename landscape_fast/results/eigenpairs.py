@@ -7,6 +7,7 @@ from typing import Self
 
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
 from landscape_fast.results.convergence import NotConverged
 
 
@@ -30,6 +31,8 @@ class Eigenpairs:
     risk: float = 1.0  # bound on the probability that `complete` is wrong
     cluster_cut: bool = False  # the next eigenvalue may be within tolerance of the last value
     rounding: float = 0.0  # ten roundings of a product; tolerance is never less
+
+    __repr__ = brief
 
     @property
     def sample_products(self) -> int:

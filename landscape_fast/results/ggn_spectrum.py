@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from landscape_fast.arguments import require_number
+from landscape_fast.results.brief import brief
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class GGNSpectrum:
     all_rows: int  # that there are
     samples: int
     vectors: Tensor | None = None  # (k, n) unit eigenvectors of the first k, if asked for
+
+    __repr__ = brief
 
     def effective_rank(self, damping: float) -> tuple[float, float]:
         """Bounds on the sum of ``x / (x + damping)`` over the eigenvalues; equal if all is known.

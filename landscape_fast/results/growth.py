@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape_fast.arguments import require_choice, require_number, require_whole
+from landscape_fast.results.brief import brief
 from landscape_fast.results.scales import Plateau, PowerLaw, QuadraticRadius, plateaus, power_law
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Growth:
     floor: float  # standard deviation of a rise by rounding
     samples: int
     note: str | None  # why the plain model ran at every point; None where a program did
+
+    __repr__ = brief
 
     @property
     def rises(self) -> Tensor:

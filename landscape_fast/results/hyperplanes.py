@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -28,6 +30,8 @@ class HyperplaneRun:
     steps: int
     diverged: bool  # loss or weights became infinite or nan, not just large; accuracy is then nan
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntrinsicDimension:
@@ -39,6 +43,8 @@ class IntrinsicDimension:
     threshold: float  # share of the baseline that counts as well enough
     space: int  # n
     basis: str
+
+    __repr__ = brief
 
     @property
     def means(self) -> Tensor:

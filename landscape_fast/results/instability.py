@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
 from landscape_fast.results.pairs import barrier_heights
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Instability:
     t: Tensor  # (points,) float64, positions on the line, from 0 to 1
     part: str  # of the data that was measured: "train" or "test"
     samples: int
+
+    __repr__ = brief
 
     @property
     def barriers(self) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
 from landscape_fast.results.interval import half_width
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Connector:
     distances: Tensor  # (m + 1,) float64, of the models from the centre of all
     cosines: Tensor  # (m + 1, m + 1) float64, between the models as seen from that centre
     samples: int
+
+    __repr__ = brief
 
     @property
     def barrier(self) -> float:
@@ -82,6 +85,8 @@ class LowLossSimplex:
     steps: int  # of SGD, on all vertices
     samples: int
 
+    __repr__ = brief
+
     @property
     def barrier(self) -> float:
         """Highest loss at a random point or a vertex less the mean of the models' own, nats."""
@@ -106,6 +111,8 @@ class RadialTunnel:
     batchnorm: str
     samples: int
     note: str | None  # why the plain model ran at every point; None where a program did
+
+    __repr__ = brief
 
     @property
     def distances(self) -> Tensor:
@@ -153,6 +160,8 @@ class TunnelTrend:
     thresholds: Tensor  # (k,) float64
     rank_correlation: float  # Spearman's, of setting and width; nan without two settings
 
+    __repr__ = brief
+
     @property
     def means(self) -> tuple[tuple[float, float, float], ...]:
         """Setting, mean width and its standard error over models, for each setting ascending."""
@@ -181,6 +190,8 @@ class EnsembleGeometry:
     ensemble_loss: float  # of averaged probabilities
     ensemble_accuracy: float
     samples: int  # held out
+
+    __repr__ = brief
 
     @property
     def average_gain(self) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
 from landscape_fast.results.interval import half_width
 
 
@@ -21,6 +22,8 @@ class PerturbedLoss:
     rho: float  # radius, or standard deviation per weight
     adaptive: bool  # perturbations are in units of each weight's magnitude
     samples: int
+
+    __repr__ = brief
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the given ``level`` from Student's t on the draws."""
@@ -39,6 +42,8 @@ class GradientOverlap:
     loss: float
     samples: int
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubspaceOverlap:
@@ -47,6 +52,8 @@ class SubspaceOverlap:
     value: float  # mean squared cosine of the principal angles: 1 for one subspace, 0 orthogonal
     cosines: Tensor  # (k,) float64, of the principal angles, descending
     expected: float  # `value` of two random subspaces, k / n
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,3 +72,5 @@ class NeuralCollapse:
     accuracy: float  # percent of samples
     classes: int
     samples: int
+
+    __repr__ = brief

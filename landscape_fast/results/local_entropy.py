@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
 from landscape_fast.results.interval import half_width
 
 
@@ -29,6 +30,8 @@ class LocalEntropy:
     acceptance: float | None = None  # share of Langevin moves that were taken
     gradient_part: float | None = None  # of the quadratic's value, what the gradient adds
     gradient_bound: float | None = None  # the true one is larger by at most this, but for rounding
+
+    __repr__ = brief
 
     @property
     def integral(self) -> float:

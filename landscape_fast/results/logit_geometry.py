@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -30,6 +32,8 @@ class LogitClustering:
     counts: Tensor  # (C,) int64, samples of each class
     dimension: int  # n, entries of a gradient
     samples: int
+
+    __repr__ = brief
 
     @property
     def same_logit_same_class(self) -> float:
@@ -81,6 +85,8 @@ class Freezing:
 
     logits: Tensor  # (N, C) float64, less their mean over classes
     targets: Tensor  # (N,) int64
+
+    __repr__ = brief
 
     @property
     def probabilities(self) -> Tensor:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
@@ -44,6 +46,8 @@ class Connectivity:
     steps: int  # optimiser steps spent on the curve
     samples: int
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Similarity:
@@ -63,3 +67,5 @@ class Training:
     steps: int
     diverged: bool  # loss or weights became infinite or NaN, and training stopped there
     sha256: str  # of the checkpoint file
+
+    __repr__ = brief

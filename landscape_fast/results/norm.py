@@ -8,6 +8,7 @@ from typing import Self
 
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
 from landscape_fast.results.convergence import NotConverged
 from landscape_fast.results.interval import half_width
 
@@ -23,6 +24,8 @@ class Norm:
     products: int
     samples: int
     precision: str | None = None  # of the products
+
+    __repr__ = brief
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Confidence interval of the given ``level``: the roots of Student's for the square."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outliers:
@@ -16,6 +18,8 @@ class Outliers:
     values: Tensor  # (k,) float64, mean over starts
     spread: Tensor  # (k,) float64, standard deviation over starts
     draws: Tensor  # (r, k) float64, n times the weight: unbiased for the multiplicity
+
+    __repr__ = brief
 
     @property
     def multiplicity(self) -> Tensor:

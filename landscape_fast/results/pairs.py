@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
+
 
 def barrier_heights(values: Tensor) -> Tensor:
     """Highest of ``values`` (..., p) along lines less the mean of both ends (...).
@@ -28,6 +30,8 @@ class Barrier:
     losses: Tensor  # (p,) float64
     recalibrated: bool  # statistics of BatchNorm were measured anew at every position
     samples: int
+
+    __repr__ = brief
 
     @property
     def above_chord(self) -> float:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from landscape_fast.results.brief import brief
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permutations:
@@ -23,6 +25,8 @@ class Permutations:
     distance_after: float  # with the units of the second permuted
     rounds: int  # over all groups
     converged: bool  # the last round changed nothing
+
+    __repr__ = brief
 
     @property
     def permutations(self) -> tuple[Tensor, ...]:

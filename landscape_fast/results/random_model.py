@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
 from landscape_fast.results.ggn_spectrum import GGNSpectrum
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class SimulatedSpectrum:
     gradient_norm: float
     dimension: int  # D
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictedSpectrum:
@@ -33,6 +36,8 @@ class PredictedSpectrum:
     trace: float  # expected, exactly, at any size
     population: Tensor  # (k,) float64, eigenvalues of the expected matrix behind the outliers
     threshold: float  # what `population` must exceed to detach; 0 where the bulk is empty
+
+    __repr__ = brief
 
     def plot(
         self, *, drawn: SimulatedSpectrum | None = None, network: GGNSpectrum | None = None

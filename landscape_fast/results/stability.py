@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -28,6 +30,8 @@ class StabilityRun:
     momentum: float
     nesterov: bool
     samples: int
+
+    __repr__ = brief
 
     @property
     def ratios(self) -> Tensor:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -25,6 +27,8 @@ class Surface:
     batchnorm: str  # "eval": running statistics of the model; "recalibrate": of each point
     samples: int
     note: str | None  # why the plain model ran at every point; None where a program did
+
+    __repr__ = brief
 
     @property
     def at_origin(self) -> float:

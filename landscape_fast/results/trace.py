@@ -7,6 +7,7 @@ from typing import Self
 
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
 from landscape_fast.results.convergence import NotConverged
 from landscape_fast.results.interval import half_width
 
@@ -36,6 +37,8 @@ class Trace:
     layer_names: tuple[str, ...] = ()  # (p) parameters, if asked for
     layer_values: Tensor | None = None  # (p,) float64, traces of their blocks
     layer_stderr: Tensor | None = None  # (p,) float64
+
+    __repr__ = brief
 
     @property
     def per_layer(self) -> dict[str, float]:

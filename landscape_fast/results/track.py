@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from landscape_fast.results.brief import brief
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackPoint:
@@ -24,3 +26,5 @@ class TrackPoint:
     trace_stderr: float  # standard error of `trace`; nan with fewer than two draws
     products: int  # spent on this point
     samples: int
+
+    __repr__ = brief

@@ -264,7 +264,7 @@ def test_models_come_back_as_they_were_also_after_an_exception():
     [
         ({"outputs": "hidden"}, "outputs must be 'softmax' or 'logits', got 'hidden'"),
         ({"mixup_alpha": 0.0}, "mixup_alpha must be positive"),
-        ({"samples": 0}, "samples must be a whole number of at least 1, got 0"),
+        ({"samples": 0}, "samples must be a whole number of at least 2, got 0"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ({"seed": -1}, "seed must be a whole number"),
     ],

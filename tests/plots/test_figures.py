@@ -187,6 +187,14 @@ def test_labels_that_would_touch_are_left_out():
     assert 5 < len(labels) < 30
 
 
+def test_a_panel_whose_cells_mostly_lie_beyond_the_papers_limits_takes_those_of_the_data():
+    (trace,) = (quantity for quantity in PANELS if quantity.key == "trace")
+    assert trace.range(np.array([1.2, 3.5, 4.0, 9.0, np.nan]), "paper") == (3.0, 8.0)
+    low, high = trace.range(np.array([1.2, 1.9, 2.4, 3.5]), "paper")
+    assert 1.2 <= low < 1.5
+    assert 3.0 < high <= 3.5
+
+
 @pytest.mark.parametrize("scales", ["paper", "data"])
 def test_limits_are_those_asked_for_and_values_beyond_them_are_marked(scales):
     data = table()
