@@ -35,7 +35,8 @@ from landscape_fast.linearise.second_derivative import (
 )
 from landscape_fast.linearise.structure import rows
 
-SLOPES = 1e-3  # of the largest, that rounding may make between batches
+# Of the largest slope, and in machine epsilons: what rounding may make between batches.
+SLOPES, ROUNDINGS = 1e-3, 32
 
 
 class Remainder:
@@ -74,9 +75,9 @@ class Remainder:
             self._check(spread_rows(batch))
         self._require_rows_apart(batch)
 
-    def slopes(self, batch: Any) -> Tensor:
+    def slopes(self, batch: Any, dtype: torch.dtype | None = None) -> Tensor:
         """Norm of the slope of each row's loss in the outputs: (B,) float64."""
-        tail = Tail(self._program(batch), self._inputs.gather(batch))
+        tail = Tail(self._program(batch, dtype), self._inputs.gather(batch, dtype))
         outputs = tail.outputs.requires_grad_()
         with torch.enable_grad():
             (slope,) = torch.autograd.grad(tail.loss(outputs), outputs)
@@ -106,8 +107,11 @@ class Remainder:
         count = rows(batch) or 1
         chosen = spread_rows(torch.arange(count)) if count > 1 else torch.zeros(1, dtype=torch.long)
         whole = self.slopes(batch)
-        apart = (self.slopes(spread_rows(batch)) - whole[chosen.to(whole.device)]).abs().max()
-        if not float(apart) <= SLOPES * max(float(whole.max()), 1e-300):
+        few = self.slopes(spread_rows(batch), torch.float64)  # its program is there already
+        apart = (few - whole[chosen.to(whole.device)]).abs().max()
+        dtypes = {part.dtype for part in self._inputs.gather(batch)[: self._count]}
+        allowed = max(SLOPES, *(ROUNDINGS * torch.finfo(dtype).eps for dtype in dtypes))
+        if not float(apart) <= allowed * max(float(whole.max()), 1e-300):
             raise ValueError("the loss of a row depends on the other rows of its batch")
 
     def _check(self, few: Any) -> None:

@@ -139,8 +139,8 @@ TOKENS = {
     "tied tokens with padding": function(
         tokens_loss, zoo.TiedTokens, lambda: (labels(5, 4),), warning="the loss stops gradients"
     ),
-    "bags": Case(
-        zoo.Bags,
+    "largest of bags": Case(
+        zoo.LargestOfBags,
         lambda: (labels(6, 4), labels(2)),
         error="'_embedding_bag_backward' is not implemented",
     ),
