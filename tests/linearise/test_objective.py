@@ -209,6 +209,9 @@ def test_outputs_of_one_column_and_targets_of_none_are_refused_not_compared_each
         HessianOperator(nn.Sequential(nn.Linear(4, 1)), data, criterion=criterion)
 
 
-def test_a_loss_and_its_logits_are_not_taken_for_a_sum_and_its_count():
-    with pytest.raises(ValueError, match=r"shape \(7, 3\) for the count: return the loss alone"):
-        Objective(loss_fn=lambda m, b: (m(b[0]).sum(), m(b[0])))(mlp(), classification(7))
+@pytest.mark.parametrize(
+    ("second", "shape"), [(lambda z: z, r"\(7, 3\)"), (lambda _: torch.ones(7), r"\(7,\)")]
+)
+def test_a_loss_and_its_logits_are_not_taken_for_a_sum_and_its_count(second, shape):
+    with pytest.raises(ValueError, match=f"shape {shape} for the count: return the loss alone"):
+        Objective(loss_fn=lambda m, b: (m(b[0]).sum(), second(m(b[0]))))(mlp(), classification(7))
