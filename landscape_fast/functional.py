@@ -87,4 +87,5 @@ def copied(module: nn.Module) -> nn.Module:
             for item in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(item, Tensor) and not item.is_leaf:
                     memo[id(item)] = item.detach().clone()
-    return copy.deepcopy(module, memo)
+    with torch.inference_mode(False):  # a tensor made in that mode cannot be changed outside it
+        return copy.deepcopy(module, memo)

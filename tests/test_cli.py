@@ -223,6 +223,16 @@ def published(shared_data: Path) -> Path:
     return shared_data / "yang2021" / "yang2021_cifar10_resnet18.csv"
 
 
+def test_classify_refuses_two_rows_of_one_cell(tmp_path):
+    file = tmp_path / "runs.csv"
+    row = "4,32,3.0,0.0,0.5"
+    head = "width,batch_size,log_hessian_trace,mc_train_err,cka_softmax_mean"
+    file.write_text("\n".join([head, row, row, "8,32,3.0,0.0,0.5"]))
+    result = run("classify", file)
+    assert result.exit_code == 2
+    assert "has 2 rows with width, batch_size = (4, 32)" in " ".join(result.output.split())
+
+
 @pytest.mark.data
 def test_classify_reproduces_the_published_map(shared_data, tmp_path):
     result = run(

@@ -56,7 +56,7 @@ def _row(goal: dict[str, Any], one: Measured, value: float) -> list[str]:
     if "most" in goal:
         met, miss = value <= goal["most"], value / goal["most"] - 1
     else:
-        met, miss = value >= goal["least"], goal["least"] / value - 1
+        met, miss = value >= goal["least"], 1 - value / goal["least"]
     text = f"{goal['text']}: {one.case}" if one.case else goal["text"]
     return [text, _asked(goal), f"{value:.3g}", "met" if met else f"missed by {100 * miss:.1f}%"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ from landscape_fast.study.taxonomy import classify, phase_counts
 def classify_table(source: Path, output: Path | None, **options: Any) -> None:
     """Classify the cells of a CSV file, show the map and write the table with its phases."""
     table = classify(read_table(source), **options)
+    knobs = options["load"], options["temperature"]
+    places = Counter(zip(*(table[knob].tolist() for knob in knobs), strict=True))
+    place, rows = places.most_common(1)[0]
+    if rows > 1:
+        raise ValueError(
+            f"{source} has {rows} rows with {', '.join(knobs)} = {place}, and a map has room for "
+            "one: give it the cells (phases.csv of a study), not single runs"
+        )
     out = console()
     out.print(phase_grid(table, options["load"], options["temperature"]))
     out.print()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape_fast.arguments import require_choice, require_whole
+from landscape_fast.arguments import require_choice, require_number, require_whole
 from landscape_fast.krylov.eigen import extreme_eigenpairs
 from landscape_fast.linearise.objective import Criterion
 from landscape_fast.linearise.operators import HessianOperator
@@ -103,14 +103,18 @@ def compute_hessian_eigenthings(
     op = HessianOperator(model, dataloader, criterion=loss)
     require_whole(1, most=op.shape[0], num_eigenthings=num_eigenthings)
     rows = options.get("num_lanczos_vectors")
-    steps = options.get("power_iter_steps") or options["max_steps"]
+    named = ("power_iter_steps", "power_iter_err_threshold")
+    named = named if mode == "power_iter" else ("max_steps", "tol")
+    steps, tol = (options[name] for name in named)
+    require_whole(1, **{named[0]: steps})
+    require_number(above=0, **{named[1]: tol})
     per_step = num_eigenthings if mode == "power_iter" else rows or 2 * num_eigenthings + 1
     start = options["init_vec"]
     found = extreme_eigenpairs(
         op,
         num_eigenthings,
         which=WHICH[which],
-        tol=options.get("power_iter_err_threshold") or options["tol"],
+        tol=tol,
         start=None if start is None else _row(start, op),
         max_products=max(steps * per_step, 2 * num_eigenthings + 1),
     )

@@ -27,6 +27,7 @@ from landscape_fast.linearise.plain_operations import PlainOperations
 from landscape_fast.linearise.second_derivative import twice_differentiable
 from landscape_fast.linearise.state import evaluation, measurable
 from landscape_fast.metrics.trace import trace
+from landscape_fast.randomness import kept_random_states
 
 Vector = list[Tensor]  # one tensor per parameter, in its shape
 
@@ -81,13 +82,16 @@ class hessian:  # noqa: N801 - PyHessian's name
         self.full_dataset = data is None
         self.data = dataloader if data is None else data
         inner = measurable(model)
-        self.params = [p for p in inner.parameters() if p.requires_grad]
-        place = next(inner.parameters()).device
+        first = next(inner.parameters(), None)
+        if first is None:
+            raise ValueError("model has no parameter")
+        place = first.device
         self.device = str(place)
         self.evidence: Any = None
         self._seed = seed
         loader: Iterable[Any] = [tuple(data)] if data is not None else dataloader or ()
-        batches = Batches(loader, device=place)
+        with kept_random_states():
+            batches = Batches(loader, device=place)
         self._loader = list(batches) if batches.resident else loader
         if data is not None:
             self.inputs, self.targets = self._loader[0]  # type: ignore[index]
@@ -96,6 +100,11 @@ class hessian:  # noqa: N801 - PyHessian's name
     def _operator(self) -> HessianOperator:
         return HessianOperator(self.model, self._loader, criterion=self.criterion)
 
+    @property
+    def params(self) -> Vector:
+        """The trainable parameters, as they are when first asked for."""
+        return list(self._operator.space.tensors)
+
     @cached_property
     def gradsH(self) -> Vector:  # noqa: N802 - PyHessian's name
         """The gradient by parameter; for a single batch it can be differentiated again."""
@@ -103,7 +112,9 @@ class hessian:  # noqa: N801 - PyHessian's name
             return self._split(self._operator.loss_and_gradient()[1])
         with evaluation(self.model), twice_differentiable(self.model), PlainOperations():
             loss = self.criterion(self.model(self.inputs), self.targets)
-            return list(torch.autograd.grad(loss, self.params, create_graph=True))
+            return list(
+                torch.autograd.grad(loss, self.params, create_graph=True, materialize_grads=True)
+            )
 
     def eigenvalues(
         self,

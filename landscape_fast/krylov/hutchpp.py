@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -84,10 +85,10 @@ def hutchpp(
     wanted = min(FIRST, max_products // 3)
     while True:
         if n <= min(3 * (wanted - sketch.drawn), max_products - sketch.products):
-            return exact_result(op, trace_by_columns(op, block), sketch.products + n)
+            return of_columns(op, block, sketch.products)
         sketch.grow(wanted - sketch.drawn)
-        if sketch.complete:
-            return exact_result(op, float(sketch.core.trace()), sketch.products, sketch)
+        if is_all(sketch, rtol, atol):
+            return of_sketch(op, sketch)
         fresh = sketch.gaussians(_FORMS + len(products), wanted - len(products))
         products = torch.cat([products, sketch.apply(fresh)])
         draws = float(sketch.core.trace()) + _forms(sketch, products, block)
@@ -115,6 +116,30 @@ def _forms(sketch: Sketch, products: Tensor, block: int) -> Tensor:
     return torch.cat(found)
 
 
+def beside_sketch(
+    op: SymmetricOperator,
+    sketch: Sketch,
+    rtol: float,
+    atol: float,
+    max_products: int,
+    block: int,
+) -> Trace:
+    """The trace from a ``sketch`` that grows no more, and as many forms of the rest as it takes."""
+    products = torch.empty(0, op.shape[0], dtype=op.dtype, device=op.device)
+    wanted = FIRST
+    while True:
+        count = max(2 - len(products), min(wanted - len(products), max_products - sketch.products))
+        fresh = sketch.gaussians(_FORMS + len(products), count)
+        products = torch.cat([products, sketch.apply(fresh)])
+        draws = float(sketch.core.trace()) + _forms(sketch, products, block)
+        found = trace_result(op, draws, sketch, converged=False)
+        if found.stderr <= max(rtol * abs(found.value), atol):
+            return replace(found, converged=True)
+        if sketch.products >= max_products:
+            return found
+        wanted *= 2
+
+
 def trace_result(op: SymmetricOperator, draws: Tensor, sketch: Sketch, *, converged: bool) -> Trace:
     """The mean of several draws, with what rounding of the low-rank part may add."""
     return Trace(
@@ -124,15 +149,32 @@ def trace_result(op: SymmetricOperator, draws: Tensor, sketch: Sketch, *, conver
         converged=converged,
         products=sketch.products,
         samples=op.samples,
-        rounding=_rounding(op, float(sketch.core.diagonal().abs().sum())),
+        rounding=_rounding(op, sketch.size),
     )
 
 
-def exact_result(
-    op: SymmetricOperator, value: float, products: int, sketch: Sketch | None = None
-) -> Trace:
-    """A trace without a random part: of unit vectors, or of a ``sketch`` of all of the range."""
-    size = abs(value) if sketch is None else float(sketch.core.diagonal().abs().sum())
+def is_all(sketch: Sketch, rtol: float, atol: float) -> bool:
+    """Whether what a ``sketch`` leaves out of the trace is less than the error wanted, if any is.
+
+    Directions that vanish to rounding one by one may count together, where there are many.
+    """
+    allowed = max(rtol * sketch.size, atol)
+    return sketch.complete and (allowed == 0 or sketch.omitted <= allowed)
+
+
+def of_sketch(op: SymmetricOperator, sketch: Sketch) -> Trace:
+    """A trace without a random part, of a ``sketch`` that spans the range."""
+    rounding = _rounding(op, sketch.size) + sketch.omitted
+    return _exact(op, float(sketch.core.trace()), sketch.products, rounding)
+
+
+def of_columns(op: SymmetricOperator, block: int, products: int) -> Trace:
+    """A trace without a random part, of unit vectors, after ``products`` others."""
+    value, size = trace_by_columns(op, block)
+    return _exact(op, value, products + op.shape[0], _rounding(op, size))
+
+
+def _exact(op: SymmetricOperator, value: float, products: int, rounding: float) -> Trace:
     return Trace(
         value=value,
         stderr=0.0,
@@ -140,7 +182,7 @@ def exact_result(
         converged=True,
         products=products,
         samples=op.samples,
-        rounding=_rounding(op, size),
+        rounding=rounding,
     )
 
 

@@ -41,6 +41,22 @@ class Sketch:
         self.factor = torch.zeros(0, 0, dtype=torch.float64)
         self.drawn, self.products, self.complete = 0, 0, False
         self._scale = 0.0
+        self._dropped = 0.0  # largest remainder of a product that added nothing, per length
+
+    @property
+    def size(self) -> float:
+        """Sum of the magnitudes on the diagonal of the core."""
+        return float(self.core.diagonal().abs().sum())
+
+    @property
+    def omitted(self) -> float:
+        """What the trace outside of a complete span may come to.
+
+        ``|P A w| / |w|`` of a Gaussian w is about ``|P A|_F`` over the root of n, and no trace is
+        larger than that norm times the root of n. Of the products dropped the largest counts,
+        three times, as one draw may be small by chance.
+        """
+        return 3 * self._op.shape[0] * self._dropped
 
     def gaussians(self, first: int, count: int) -> Tensor:
         """Rows ``first`` to ``first + count`` of the vectors drawn, (count, n)."""
@@ -71,6 +87,7 @@ class Sketch:
             left = float(row_norms(row))
             if left <= allowed[index]:
                 self.complete = True
+                self._dropped = max(self._dropped, left / float(norms[index]))
                 continue
             factor[size, column] = left
             rows[size].copy_(row[0] / left)
@@ -93,13 +110,14 @@ class Sketch:
         self.core = (core + core.T) / 2
 
 
-def trace_by_columns(op: SymmetricOperator, block: int) -> float:
-    """The trace from n products with unit vectors."""
-    n, total = op.shape[0], 0.0
+def trace_by_columns(op: SymmetricOperator, block: int) -> tuple[float, float]:
+    """The trace from n products with unit vectors, and the sum of the magnitudes it is made of."""
+    n, total, size = op.shape[0], 0.0, 0.0
     for first in range(0, n, block):
         count = min(block, n - first)
         units = torch.zeros(count, n, dtype=op.dtype, device=op.device)
         places = torch.arange(count, device=op.device)
         units[places, first + places] = 1
-        total += float(op(units)[places, first + places].double().sum())
-    return total
+        diagonal = op(units)[places, first + places].double()
+        total, size = total + float(diagonal.sum()), size + float(diagonal.abs().sum())
+    return total, size

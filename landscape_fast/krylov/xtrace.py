@@ -12,8 +12,14 @@ from landscape_fast import _native
 from landscape_fast.arguments import require_seed, require_whole
 from landscape_fast.krylov.adapter import as_operator
 from landscape_fast.krylov.allocation import require_bounds
-from landscape_fast.krylov.hutchpp import exact_result, trace_result
-from landscape_fast.krylov.sketch import Sketch, trace_by_columns
+from landscape_fast.krylov.hutchpp import (
+    beside_sketch,
+    is_all,
+    of_columns,
+    of_sketch,
+    trace_result,
+)
+from landscape_fast.krylov.sketch import Sketch
 from landscape_fast.results import Trace
 
 FIRST = 8  # vectors of the first look
@@ -75,10 +81,12 @@ def xtrace(
     wanted = min(FIRST, max_products // 2)
     while True:
         if n <= min(2 * (wanted - sketch.drawn), max_products - sketch.products):
-            return exact_result(op, trace_by_columns(op, block), sketch.products + n)
+            return of_columns(op, block, sketch.products)
         sketch.grow(wanted - sketch.drawn)
-        if sketch.complete:
-            return exact_result(op, float(sketch.core.trace()), sketch.products, sketch)
+        if is_all(sketch, rtol, atol):
+            return of_sketch(op, sketch)
+        if sketch.complete:  # no vector can be left out of the basis: some added nothing to it
+            return beside_sketch(op, sketch, rtol, atol, max_products, block)
         draws = _left_out(sketch, block)
         value, stderr = float(draws.mean()), float(draws.std()) / math.sqrt(len(draws))
         converged = stderr <= max(rtol * abs(value), atol)

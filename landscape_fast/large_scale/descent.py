@@ -28,8 +28,12 @@ def spanned(points: Tensor) -> Tensor:
     """Orthonormal frame (n, m) of what m + 1 ``points`` (m + 1, n) span from the first.
 
     Raises:
-        ValueError: They span less: two are equal, or one lies in the plane of others.
+        ValueError: They span less: two are equal, or one lies in the plane of others; or one is
+            not finite.
     """
+    for number, point in enumerate(points):
+        if not torch.isfinite(point).all():
+            raise ValueError(f"parameters of model {number} are not finite: it spans nothing")
     edges = (points[1:] - points[0]).double().T
     frame, triangle = torch.linalg.qr(edges)
     heights, lengths = triangle.diagonal().abs(), edges.norm(dim=0)

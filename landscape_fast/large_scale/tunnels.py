@@ -250,6 +250,8 @@ def _across(
             "selected"
         )
     norm = float(origin.double().norm())
+    if not math.isfinite(norm):
+        raise ValueError("parameters of the model are not finite: no ray goes through it")
     if not norm > 0:
         raise ValueError("all parameters of the model are zero: no ray goes through it")
     ray, sides = origin.double() / norm, vectors.detach().to(origin.device, torch.float64)

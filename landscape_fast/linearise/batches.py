@@ -153,6 +153,12 @@ def _filled(loader: Iterable[Any]) -> Iterator[Any]:
                 f"loader must yield batches such as (inputs, targets), but item {index} is a "
                 "single tensor; wrap one batch as [(inputs, targets)]"
             )
+        for leaf in tensors(batch):
+            if leaf.layout != torch.strided:
+                raise TypeError(
+                    f"loader yields a tensor of layout {leaf.layout} (item {index}), which has no "
+                    "rows to cut; pass leaf.to_dense(), or hold a constant one in the model"
+                )
         if next(tensors(batch), None) is None:
             raise ValueError(
                 f"loader yielded a batch without a tensor (item {index}: {type(batch).__name__})"

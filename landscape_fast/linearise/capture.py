@@ -185,7 +185,8 @@ def _require_foreign(traced: fx.GraphModule, storages: set[int]) -> None:
     for node in traced.graph.nodes:
         if node.op == "get_attr":
             held = getattr(traced, str(node.target))
-            if held.requires_grad or held.untyped_storage().data_ptr() in storages:
+            derived = held.requires_grad and not held.is_leaf
+            if derived or held.untyped_storage().data_ptr() in storages:
                 raise ValueError("the loss reads a parameter or buffer past the model")
 
 

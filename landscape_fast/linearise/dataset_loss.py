@@ -62,6 +62,23 @@ def summed_gradient(
     return total, gradient
 
 
+def require_count(
+    model: nn.Module, objective: Objective, batches: Iterable[Any], before: float
+) -> None:
+    """Refuse a function of the caller's that counts the data otherwise than ``before``.
+
+    Raises:
+        ValueError: As described.
+    """
+    if objective.by_function:  # a criterion counts rows, or stays as it is
+        now = sum(_value(model, objective, batch)[1] for batch in batches)
+        if now != before:
+            raise ValueError(
+                f"loss_fn counts the data as {now:g}, and as {before:g} when the operator was "
+                "made: make a new one"
+            )
+
+
 def _value(model: nn.Module, objective: Objective, batch: Any) -> tuple[Tensor, float]:
     """The summed loss of a batch and what it counts, by the operations that are differentiated."""
     with twice_differentiable(model), PlainOperations():
@@ -77,7 +94,7 @@ def _value(model: nn.Module, objective: Objective, batch: Any) -> tuple[Tensor, 
 
 def _repeats(model: nn.Module, objective: Objective, space: ParameterSpace, batch: Any) -> bool:
     """Refuse a model whose gradients of a batch differ; whether the batch depends on it."""
-    with reentrance_refused():
+    with reentrance_refused(), twice_differentiable(model), PlainOperations():
         first, second = (_gradient(objective(model, batch)[0], space) for _ in range(2))
     if first is None or second is None:
         return False

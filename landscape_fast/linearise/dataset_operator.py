@@ -15,7 +15,7 @@ from landscape_fast import _native
 from landscape_fast.arguments import require_seed, require_whole
 from landscape_fast.linearise.agreement import finite
 from landscape_fast.linearise.batches import Batches
-from landscape_fast.linearise.dataset_loss import measured_loss, summed_gradient
+from landscape_fast.linearise.dataset_loss import measured_loss, require_count, summed_gradient
 from landscape_fast.linearise.definition import Definition
 from landscape_fast.linearise.engines import Engine, require_options
 from landscape_fast.linearise.forecast import forecast
@@ -101,6 +101,7 @@ class DatasetOperator:
                 if sampled is not None:
                     self._batches.require_resident("monte_carlo")
                 here = measured_loss(self._model, objective, self.space, self._batches)
+                self._counts = here[1]
             self._number_rows_and_batches()
             self._divide(*self._processes.sums(*here))
             self._choose = partial(
@@ -114,7 +115,7 @@ class DatasetOperator:
                         f"{self.engine_note or 'engine=' + repr(engine)}"
                     )
                 self._batches.accept()  # a loss may have overwritten the first batch
-        self._definition = Definition(self._model)
+        self._definition = Definition(self._model, function=objective.function)
 
     def __repr__(self) -> str:
         kind, n = type(self).__name__, self.shape[0]
@@ -256,12 +257,14 @@ class DatasetOperator:
     def _multiplying(self) -> Iterator[None]:
         with evaluation(self._model, self._batchnorm), products_in(self._precision):
             yield
-        self._definition = Definition(self._model)  # what passes change themselves does not count
+        # What passes change themselves does not count.
+        self._definition = Definition(self._model, function=self._objective.function)
 
     def _numbered(self) -> Iterator[tuple[int | None, Any]]:
         """The batches of one pass, with an index where every pass yields the same ones."""
         self._objective.require_unchanged()
         if self._definition.changed():
+            require_count(self._model, self._objective, self._batches, self._counts)
             self._take_engine()
         self._engine.refresh()
         first_row = self._first_row

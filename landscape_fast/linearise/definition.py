@@ -1,16 +1,18 @@
-"""What a module computes besides its parameters and buffers: to share programs, to notice changes.
+"""What a module computes with besides its parameters and buffers: what programs share, and changes.
 
 A trace freezes plain attributes (the slope of a leaky relu, a flag) and tensors that are no buffers
-(a mask in an attribute).
+(a mask in an attribute); of a loss that the caller wrote, all that its function refers to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
+from landscape_fast.linearise.references import references, settings
 from landscape_fast.linearise.residency import same_numbers
 from landscape_fast.linearise.sharing import PLAIN
 from landscape_fast.linearise.structure import tensors
@@ -27,36 +29,55 @@ class Definition:
     Args:
         module: The module.
         buffers: Whether buffers count too.
+        function: What it is used with; what that refers to counts too, other modules whole.
     """
 
-    def __init__(self, module: nn.Module, *, buffers: bool = False) -> None:
-        self._module = module
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        buffers: bool = False,
+        function: Callable[..., Any] | None = None,
+    ) -> None:
+        self._module, self._function = module, function
         self._buffers = buffers
-        self._plain = self._described()
-        self._tensors = [tensor.detach().clone() for tensor in self._loose()]
+        self._plain, found = self._read()
+        self._tensors = [tensor.clone() for tensor in found]
 
     def changed(self) -> bool:
         """Whether anything is not what it was."""
-        loose = [tensor.detach() for tensor in self._loose()]
-        return self._described() != self._plain or not same_numbers(loose, self._tensors)
+        plain, found = self._read()
+        return plain != self._plain or not same_numbers(found, self._tensors)
 
-    def _described(self) -> Hashable:
-        return tuple(
-            (name, type(module), tuple(_told(key, value) for key, value in _attributes(module)))
-            for name, module in self._module.named_modules(remove_duplicate=False)
-        )
+    def _read(self) -> tuple[Hashable, list[Tensor]]:
+        model = self._module
+        plain: list[Hashable] = [_described(model)]
+        others = list(_loose(model))
+        if self._function is not None:
+            for path, value in references(self._function, besides=list(model.modules())):
+                if isinstance(value, nn.Module):
+                    plain.append((path, _described(value)))
+                    others += [*value.parameters(), *value.buffers(), *_loose(value)]
+                else:
+                    plain.append(_told(path, value))
+                    others += tensors(value)
+        own = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        found = [tensor.detach() for tensor in others if id(tensor) not in own]
+        return tuple(plain), [*found, *(model.buffers() if self._buffers else ())]
 
-    def _loose(self) -> list[Tensor]:
-        """Tensors that are neither parameters nor, unless asked for, buffers."""
-        known = {id(tensor) for tensor in (*self._module.parameters(), *self._module.buffers())}
-        found = [
-            tensor
-            for module in self._module.modules()
-            for _, value in _attributes(module)
-            for tensor in tensors(value)
-            if id(tensor) not in known
-        ]
-        return [*found, *self._module.buffers()] if self._buffers else found
+
+def _described(module: nn.Module) -> Hashable:
+    return tuple(
+        (name, type(inner), tuple(_told(key, value) for key, value in _attributes(inner)))
+        for name, inner in module.named_modules(remove_duplicate=False)
+    )
+
+
+def _loose(module: nn.Module) -> Iterator[Tensor]:
+    """Tensors in attributes of a module and of its submodules."""
+    for inner in module.modules():
+        for _, value in _attributes(inner):
+            yield from tensors(value)
 
 
 def structure_of(model: nn.Module, more: Hashable) -> Hashable | None:
@@ -100,17 +121,27 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _told(key: str, value: Any) -> Hashable:
-    return (key, _plainly(value) if _is_plain(value) else type(value))
+    if _is_plain(value):
+        return (key, _plainly(value))
+    return tuple(
+        (path, _plainly(part) if _is_plain(part) else type(part))
+        for path, part in settings(key, value)
+    )
 
 
 def _plainly(value: Any) -> Hashable:
     """What tells plain values apart. Functions stand for themselves: an address is used again."""
     if isinstance(value, list | tuple):
         return (type(value), *map(_plainly, value))
+    if isinstance(value, np.ndarray):
+        return (value.shape, value.dtype.str, hash(value.tobytes()))
     return value if hasattr(value, "__qualname__") else (type(value), repr(value))
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_plain(item) for item in value)
-    return isinstance(value, PLAIN) or hasattr(value, "__qualname__")  # a function, by identity
+    if isinstance(value, np.ndarray):
+        return not value.dtype.hasobject
+    # Functions count by identity.
+    return isinstance(value, (*PLAIN, np.generic)) or hasattr(value, "__qualname__")

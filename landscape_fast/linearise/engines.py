@@ -113,7 +113,7 @@ def choose_engine(
     """Engine for ``wanted`` (auto, captured or autograd), and why auto did not capture, if so.
 
     Raises:
-        ValueError: Capture was demanded and is refused.
+        ValueError: Capture was demanded and is refused, or torch has no second derivative.
     """
     plain = AutogradEngine(model, objective, space)
     if wanted == "autograd":
@@ -146,6 +146,8 @@ def choose_engine(
         return captured, None
     if wanted == "captured":
         raise ValueError(f"engine='captured' was asked for, but: {reason}")
+    # What cannot be differentiated twice is refused now, not at the first product.
+    plain.multiply(batch, [torch.zeros_like(tensor)[None] for tensor in space.tensors])
     return plain, reason
 
 

@@ -8,42 +8,19 @@ A mean of batch means would be another function as soon as one batch is ragged o
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landscape_fast.arguments import require_number
+from landscape_fast.linearise.criteria import BY_ELEMENT, BY_TARGET, as_module, require_paired
 from landscape_fast.linearise.definition import Definition
 from landscape_fast.linearise.structure import rows
 
 LossFunction = Callable[[nn.Module, Any], Tensor | tuple[Tensor, Any]]
 Criterion = Callable[[Any, Any], Tensor]
-
-_MODULE_OF_FUNCTION: dict[Any, type[nn.Module]] = {
-    F.cross_entropy: nn.CrossEntropyLoss,
-    F.nll_loss: nn.NLLLoss,
-    F.mse_loss: nn.MSELoss,
-    F.l1_loss: nn.L1Loss,
-    F.smooth_l1_loss: nn.SmoothL1Loss,
-    F.huber_loss: nn.HuberLoss,
-    F.binary_cross_entropy: nn.BCELoss,
-    F.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
-}
-_BY_TARGET = (nn.CrossEntropyLoss, nn.NLLLoss)
-_BY_ELEMENT = (
-    nn.MSELoss,
-    nn.L1Loss,
-    nn.SmoothL1Loss,
-    nn.HuberLoss,
-    nn.BCELoss,
-    nn.BCEWithLogitsLoss,
-    nn.KLDivLoss,
-    nn.PoissonNLLLoss,
-)
 
 
 class Objective:
@@ -77,18 +54,24 @@ class Objective:
             if isinstance(value, type):
                 raise TypeError(f"{name} is the class {value.__name__}: pass an object of it")
         self._loss_fn = loss_fn
-        self._criterion: Any = _as_module(criterion)
-        own: Any = self._criterion
-        self._definition = Definition(own, buffers=True) if isinstance(own, nn.Module) else None
+        self._criterion: Any = as_module(criterion)
         reduction = getattr(self._criterion, "reduction", "mean")
         if reduction == "none":
             raise ValueError("criterion has reduction='none'; use 'mean' or 'sum'")
         self.divides = reduction != "sum"
-        self._known = type(self._criterion) in (*_BY_TARGET, *_BY_ELEMENT)
+        self._known = type(self._criterion) in (*BY_TARGET, *BY_ELEMENT)
         self._per_row = reduction == "batchmean"
+        self._definition: Definition | None = None
         if self._known:
+            self._definition = Definition(self._criterion, buffers=True)
             self._criterion = copy.copy(self._criterion)
             self._criterion.reduction = "sum"
+
+    @property
+    def function(self) -> Callable[..., Any] | None:
+        """What the caller wrote: the ``loss_fn``, or a criterion that torch does not have."""
+        own = self._criterion if self._loss_fn is None else self._loss_fn
+        return None if self._loss_fn is None and self._known else own
 
     def require_unchanged(self) -> None:
         """Refuse a criterion that is not what it was: the sums' divisor came from what it was.
@@ -202,23 +185,8 @@ class Objective:
                 if not isinstance(value, Tensor):
                     what = f"{name} a tensor for {type(self._criterion).__name__}"
                     raise TypeError(f"{what}, got {type(value).__name__}; {advice}")
-            self._require_paired(outputs, targets)
+            require_paired(self._criterion, outputs, targets)
         return self._criterion(outputs, targets)
-
-    def _require_paired(self, outputs: Tensor, targets: Tensor) -> None:
-        """Refuse outputs (N, 1) and targets (N,), of which torch compares all with all."""
-        if not isinstance(self._criterion, _BY_ELEMENT) or outputs.shape == targets.shape:
-            return
-        try:
-            together = torch.broadcast_shapes(outputs.shape, targets.shape)
-        except RuntimeError:
-            return  # the criterion says it in its own words
-        if together != outputs.shape:
-            raise ValueError(
-                f"{type(self._criterion).__name__} compares outputs of shape "
-                f"{tuple(outputs.shape)} with targets of shape {tuple(targets.shape)}, each with "
-                f"each as {tuple(together)}; give targets the shape of the outputs"
-            )
 
     def normaliser(self, counts: float) -> float:
         """What the summed loss of the whole data is divided by."""
@@ -226,7 +194,7 @@ class Objective:
 
     def count_of_targets(self, batch: Any) -> float | None:
         """The count of ``batch`` where class indices alone decide it; else None."""
-        if self._loss_fn is not None or type(self._criterion) not in _BY_TARGET:
+        if self._loss_fn is not None or type(self._criterion) not in BY_TARGET:
             return None
         _, targets = self._pair(batch)
         if not isinstance(targets, Tensor) or targets.is_floating_point():
@@ -234,7 +202,7 @@ class Objective:
         return self._count(targets, targets)
 
     def _count(self, outputs: Tensor, targets: Tensor) -> float:
-        if isinstance(self._criterion, _BY_ELEMENT):
+        if isinstance(self._criterion, BY_ELEMENT):
             if self._per_row:
                 return float(outputs.shape[0])
             return float(torch.broadcast_shapes(outputs.shape, targets.shape).numel())
@@ -252,19 +220,6 @@ class Objective:
             return _scalar(returned[0], "loss_fn"), counted(returned[1])
         count = _rows_or_error(batch, "return (sum, count) from loss_fn")
         return _scalar(returned, "loss_fn") * count, float(count)
-
-
-def _as_module(criterion: Criterion | None) -> Criterion:
-    if criterion is None:
-        return nn.CrossEntropyLoss()
-    if isinstance(criterion, functools.partial) and not criterion.args:
-        known = _MODULE_OF_FUNCTION.get(criterion.func)
-        return known(**criterion.keywords) if known else criterion
-    try:
-        known = _MODULE_OF_FUNCTION.get(criterion)
-    except TypeError:  # an unhashable callable object
-        known = None
-    return known() if known else criterion
 
 
 def _scalar(value: Any, name: str) -> Tensor:

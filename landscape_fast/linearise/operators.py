@@ -30,8 +30,9 @@ class HessianOperator(DatasetOperator):
         criterion: ``criterion(model(inputs), targets)``; default cross-entropy. See
             :class:`~landscape_fast.linearise.objective.Objective` for what sets the normaliser.
         loss_fn: ``loss_fn(model, batch)`` returning a mean over rows or ``(sum, count)``; instead
-            of ``criterion``. It is run once for every form of batch: what it reads besides its
-            arguments (a schedule's present weight) counts as it was when the operator was made.
+            of ``criterion``. It is run once for every form of batch, and again after a change of
+            what it refers to, as far as :mod:`~landscape_fast.linearise.references` can follow: not
+            into objects of other packages. Make a new operator after other changes.
         params: Names or modules whose diagonal block of the Hessian is wanted; None for all
             trainable parameters.
         memory_budget: Bytes of data to keep; beyond it the loader is re-read for each product.

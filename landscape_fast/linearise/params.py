@@ -143,10 +143,12 @@ def names_of(
         return found
     if not isinstance(item, str):
         raise TypeError(f"{argument} takes names and modules, got {type(item).__name__}")
-    found = {name for name in owned if name == item or name.startswith(item + ".")}
-    aliases = dict(model.named_parameters(remove_duplicate=False))
-    if not found and item in aliases:  # a second name of a tied parameter
-        found = {name for name, tensor in owned.items() if tensor is aliases[item]}
+    meant = {  # by any name of a tied parameter
+        id(tensor)
+        for name, tensor in model.named_parameters(remove_duplicate=False)
+        if name == item or name.startswith(item + ".")
+    }
+    found = {name for name, tensor in owned.items() if id(tensor) in meant}
     if not found:
         near = difflib.get_close_matches(item, [*owned, *dict(model.named_modules())], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -110,6 +110,40 @@ def _corners(
     return found
 
 
+def _multilabel_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Any:
+    if size_average is not None or reduce is not None:
+        return NotImplemented
+    outputs, listed = torch.atleast_2d(input), torch.atleast_2d(target)
+    counts = (
+        (listed >= 0).cumprod(1).to(outputs.dtype)
+    )  # a list of classes ends before its first -1
+    places = listed.clamp_min(0)
+    others = (torch.zeros_like(outputs).scatter_add(1, places, counts) == 0).to(outputs.dtype)
+    above = (1 - outputs.gather(1, places)[:, :, None] + outputs[:, None]).clamp_min(0)
+    losses = (above * counts[:, :, None] * others[:, None]).sum((1, 2)) / outputs.shape[1]
+    return _reduced(losses.reshape(input.shape[:-1]), reduction)
+
+
+def _embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
+    if not sparse:
+        return NotImplemented
+    return F.embedding(input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
+
+
 def _embedding_bag(
     input: Tensor,
     weight: Tensor,
@@ -151,9 +185,11 @@ _PARTS: dict[Any, Callable[..., Any]] = {
     F.hardsigmoid: _hardsigmoid,
     F.grid_sample: _grid_sample,
     torch.cdist: _cdist,
+    F.embedding: _embedding,
     F.embedding_bag: _embedding_bag,
     F.gaussian_nll_loss: _gaussian_nll_loss,
     F.multi_margin_loss: _multi_margin_loss,
+    F.multilabel_margin_loss: _multilabel_margin_loss,
 }
 
 

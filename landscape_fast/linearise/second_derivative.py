@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,25 @@ Tangents = list[Tensor | None]
 def double_backward(
     value: Tensor, parameters: Sequence[Tensor], dots: Sequence[Tensor]
 ) -> Tangents:
-    """Differentiate ``value`` twice, the second time along each vector of ``dots``."""
+    """Differentiate ``value`` twice, the second time along each vector of ``dots``.
+
+    Raises:
+        ValueError: Torch has no second derivative of an operation.
+    """
+    try:
+        return _double_backward(value, parameters, dots)
+    except RuntimeError as error:
+        if "is not implemented" not in str(error):
+            raise
+        raise ValueError(
+            f"the loss cannot be differentiated twice: torch says {error}; put it together from "
+            "operations that can"
+        ) from error
+
+
+def _double_backward(
+    value: Tensor, parameters: Sequence[Tensor], dots: Sequence[Tensor]
+) -> Tangents:
     if not value.requires_grad:  # as of a batch in which nothing is labelled
         return [None] * len(parameters)
     gradient = torch.autograd.grad(value, parameters, create_graph=True, materialize_grads=True)
@@ -93,14 +112,18 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
 
 def custom_functions(value: Tensor) -> list[str]:
     """Names of the autograd Functions written in Python that ``value`` was computed with."""
-    found: set[str] = set()
-    seen, queue = set(), [value.grad_fn]
+    custom = torch.autograd.function.BackwardCFunction
+    found = {type(node).__name__ for node in nodes_of(value) if isinstance(node, custom)}
+    return sorted(name.removesuffix("Backward") for name in found)
+
+
+def nodes_of(value: Tensor) -> Iterator[Any]:
+    """The nodes of the graph that ``value`` was computed with, each once."""
+    seen, queue = set[Any](), [value.grad_fn]
     while queue:
         node = queue.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            found.add(type(node).__name__.removesuffix("Backward"))
+        yield node
         queue.extend(next_node for next_node, _ in node.next_functions)
-    return sorted(found)

@@ -13,6 +13,7 @@ from landscape_fast.linearise.params import Selection
 from landscape_fast.results import LogitClustering
 
 
+@torch.inference_mode(False)  # sums that grow in place are no tensors of that mode
 def logit_clustering(
     model: nn.Module,
     loader: Iterable[Any],

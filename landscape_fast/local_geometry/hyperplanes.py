@@ -107,7 +107,8 @@ def hyperplane_training(
         plane = OrthonormalPlane(n, dimension, generator, network.origin)
     else:
         plane = SparsePlane(n, dimension, generator, network.origin, density)
-    with kept_random_states(), torch.inference_mode(False), torch.enable_grad():
+    plain = torch.autocast(network.space.device.type, enabled=False)
+    with kept_random_states(), plain, torch.inference_mode(False), torch.enable_grad():
         rng = start_from_seed(seed, network.space.device)
         data = Minibatches(batches, batch_size)
         u, losses, steps = _train(network, plane, data, objective, rng, epochs, lr)

@@ -94,7 +94,9 @@ def linear_barrier(
         for t in positions.tolist():
             if not recalibrate:
                 average_statistics(joined.network.model, unwrap(model_a), unwrap(model_b), t)
-            theta = end if t == 1.0 else torch.lerp(start, end, t)
+            # An end is itself, also where the other one is not finite.
+            theta = {0.0: start, 1.0: end}.get(t)
+            theta = torch.lerp(start, end, t) if theta is None else theta
             measured.append(joined.quality_at(theta, new_statistics=recalibrate))
     losses, errors = losses_of(measured), errors_of(measured)
     return Barrier(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, zip_longest
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 from landscape_fast.linearise.params import ParameterSpace, Selection
 
@@ -67,15 +69,23 @@ def require_same_rest(model_a: nn.Module, model_b: nn.Module) -> None:
     Raises:
         ValueError: A layer, frozen parameter or buffer differs; the first one is named.
     """
-    for (name_a, layer_a), (name_b, layer_b) in zip(
-        model_a.named_modules(), model_b.named_modules(), strict=False
+    none: tuple[str, None] = ("", None)
+    for (name_a, layer_a), (name_b, layer_b) in zip_longest(
+        model_a.named_modules(), model_b.named_modules(), fillvalue=none
     ):
-        kinds = type(layer_a).__name__, type(layer_b).__name__
-        if name_a != name_b or kinds[0] != kinds[1]:
+        if name_a != name_b or type(layer_a).__name__ != type(layer_b).__name__:
             raise ValueError(
-                f"model_a has the layer {name_a!r} ({kinds[0]}) where model_b has {name_b!r} "
-                f"({kinds[1]})"
+                f"model_a has {_said(name_a, layer_a)} where model_b has {_said(name_b, layer_b)}"
             )
+        assert layer_a is not None
+        assert layer_b is not None
+        options_a, options_b = _options(layer_a), _options(layer_b)
+        for key in options_a.keys() & options_b.keys():
+            if options_a[key] != options_b[key]:
+                raise ValueError(
+                    f"layer {name_a!r} has {key}={options_a[key]} in model_a and "
+                    f"{key}={options_b[key]} in model_b"
+                )
     rest_a, rest_b = _fixed_tensors(model_a), _fixed_tensors(model_b)
     for name in [*rest_a, *(name for name in rest_b if name not in rest_a)]:
         if not _equal(rest_a.get(name), rest_b.get(name)):
@@ -83,6 +93,27 @@ def require_same_rest(model_a: nn.Module, model_b: nn.Module) -> None:
                 f"{name!r} is neither a trainable parameter nor a batch statistic, and differs "
                 "between model_a and model_b: no curve over trainable parameters joins them"
             )
+
+
+def _said(name: str, layer: nn.Module | None) -> str:
+    return "no further layer" if layer is None else f"the layer {name!r} ({type(layer).__name__})"
+
+
+# Of layers of torch, what does not change the function in evaluation mode.
+_WITHOUT_EFFECT = frozenset({"training", "inplace", "momentum"})
+
+
+def _options(layer: nn.Module) -> dict[str, Any]:
+    """With what a layer of torch was made, as the slope of a leaky relu."""
+    if not type(layer).__module__.startswith("torch.nn.") or isinstance(layer, _DropoutNd):
+        return {}
+    return {
+        key: value
+        for key, value in vars(layer).items()
+        if isinstance(value, bool | int | float | str | tuple)
+        and not key.startswith("_")
+        and key not in _WITHOUT_EFFECT
+    }
 
 
 def _fixed_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -205,7 +205,9 @@ def _steepest(gradient: Tensor, scale: Tensor, norm: str, generator: torch.Gener
         gradient = torch.randn(gradient.shape, generator=generator).to(gradient)
     if norm == "linf":
         return scale * gradient.sign()
-    return scale * (scale * gradient) / ((scale * gradient).norm() + _TINY)
+    # Divided by the largest first: squares of small gradients are zero in float32.
+    along = scale * (gradient / gradient.abs().max())
+    return scale * along / (along.norm() + _TINY)
 
 
 def _weighted(values: list[float], counts: list[float]) -> tuple[float, float]:

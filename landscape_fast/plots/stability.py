@@ -25,7 +25,7 @@ def stability_figure(run: StabilityRun) -> Figure:
         draw_losses(below, run)
         above.set_title(_said(run), fontsize=12, loc="left")
         above.set_xlabel("")
-        above.legend(fontsize=10, frameon=False, loc="lower right")
+        above.legend(fontsize=10, frameon=False, loc="best")
     return figure
 
 

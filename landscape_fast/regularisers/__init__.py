@@ -6,6 +6,7 @@ the curvature of the whole data see :func:`landscape_fast.trace` and
 """
 
 from landscape_fast.regularisers.curvature import hessian_trace, top_eigenvalue
+from landscape_fast.regularisers.forward_pass import differentiable_twice
 from landscape_fast.regularisers.local_entropy import local_entropy
 
-__all__ = ["hessian_trace", "local_entropy", "top_eigenvalue"]
+__all__ = ["differentiable_twice", "hessian_trace", "local_entropy", "top_eigenvalue"]

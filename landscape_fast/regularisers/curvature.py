@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from landscape_fast.arguments import require_seed, require_whole
 from landscape_fast.krylov.eigen import extreme_eigenpairs, require_search
+from landscape_fast.regularisers.forward_pass import require_right
 from landscape_fast.regularisers.parameters import trainable
 
 
@@ -43,8 +44,9 @@ def hessian_trace(
         A scalar with a graph.
 
     Raises:
-        ValueError: ``loss`` is no scalar with a graph, ``parameters`` is empty, or a number is out
-            of range.
+        ValueError: ``loss`` is no scalar with a graph, or was computed with ``weight_norm`` outside
+            of :func:`~landscape_fast.regularisers.forward_pass.differentiable_twice`;
+            ``parameters`` is empty, or a number is out of range.
         TypeError: An argument is of another kind.
 
     References:
@@ -103,8 +105,10 @@ def top_eigenvalue(
         ``start``: a training loop that skips steps without a finite loss goes on with it.
 
     Raises:
-        ValueError: ``loss`` is no scalar with a graph, ``parameters`` is empty, ``start`` has
-            another length or is not finite, or a number is out of range.
+        ValueError: ``loss`` is no scalar with a graph, or was computed with ``weight_norm`` outside
+            of :func:`~landscape_fast.regularisers.forward_pass.differentiable_twice`;
+            ``parameters`` is empty, ``start`` has another length or is not finite, or a number is
+            out of range.
         TypeError: An argument is of another kind.
 
     References:
@@ -214,4 +218,5 @@ def _checked(loss: Tensor, parameters: nn.Module | Iterable[Tensor]) -> list[Ten
     owned = trainable(parameters)
     if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
         raise ValueError("loss must be a scalar tensor with its graph")
+    require_right(loss)
     return owned

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def trainable(parameters: nn.Module | Iterable[Tensor]) -> list[Tensor]:
-    """Those of ``parameters`` that require grad.
+    """Those of ``parameters`` that require grad, each once: tied weights are one parameter.
 
     Raises:
         ValueError: There are none.
@@ -21,7 +21,7 @@ def trainable(parameters: nn.Module | Iterable[Tensor]) -> list[Tensor]:
     for part in found:
         if not isinstance(part, Tensor):
             raise TypeError(f"parameters must hold tensors, got {type(part).__name__}")
-    owned = [part for part in found if part.requires_grad]
+    owned = list({id(part): part for part in found if part.requires_grad}.values())
     if not owned:
         raise ValueError("parameters holds no tensor that requires grad")
     return owned

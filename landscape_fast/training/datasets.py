@@ -222,10 +222,18 @@ def load_data(name: str, options: Mapping[str, Any] | None = None) -> Dataset:
         options: Keywords for the callable, such as ``root`` for ``cifar10``.
 
     Raises:
-        ValueError: Unknown name or option; the nearest valid one is named.
+        ValueError: Unknown name or option, of which the nearest valid one is named; or the callable
+            failed.
         TypeError: The callable returns something else.
+        OSError: A file is not there or cannot be read.
     """
-    data = call(resolve(name, DATA, argument="data"), options or {}, argument="data options")
+    make = resolve(name, DATA, argument="data")
+    try:
+        data = call(make, options or {}, argument="data options")
+    except (ValueError, TypeError, ImportError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(f"data {name!r} failed: {type(error).__name__}: {error}") from error
     if not isinstance(data, Dataset):
         raise TypeError(
             f"data {name!r} must return a landscape_fast.training.data.Dataset, "

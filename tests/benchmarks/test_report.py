@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,6 +87,12 @@ def test_a_goal_is_met_or_missed_by_so_much(report, kept, verdict):
     assert (
         "| row products, times faster than in float64 | at least 5 | not measured | open |" in text
     )
+
+
+def test_what_is_missed_is_the_share_of_the_goal_that_is_not_reached(report):
+    goal = {"text": "times faster", "least": 4}
+    row = report("goals")._row(goal, SimpleNamespace(case=""), 1.0)
+    assert row == ["times faster", "at least 4", "1", "missed by 75.0%"]
 
 
 @pytest.mark.parametrize(("rebuilt", "said"), [(0.4, "2.5"), (0.00123, "810")])

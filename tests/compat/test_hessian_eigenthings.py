@@ -85,3 +85,10 @@ def test_what_is_not_offered_is_named(options, error, text):
     model, loader, _ = problem()
     with pytest.raises(error, match=text):
         compute_hessian_eigenthings(model, loader, F.cross_entropy, **options)
+
+
+@pytest.mark.parametrize("name", ["power_iter_steps", "power_iter_err_threshold"])
+def test_zeros_are_named(name):
+    data = [classification(12)]
+    with pytest.raises(ValueError, match=name):
+        compute_hessian_eigenthings(mlp(), data, torch.nn.CrossEntropyLoss(), 1, **{name: 0})

@@ -198,3 +198,31 @@ def test_answers_are_those_of_pyhessian_where_it_has_converged(whole):
     assert abs(mean - np.mean(their_trace)) < 4 * error
     assert type(their_values) is type(values)
     assert type(their_trace) is type(ours.trace())
+
+
+def test_reading_a_loader_moves_no_random_state():
+    x, y = classification(20)
+    loader = torch.utils.data.DataLoader(list(zip(x, y, strict=True)), 8, shuffle=True)
+    model = mlp()
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    hessian(model, CROSS_ENTROPY, dataloader=loader, cuda=False)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_parameters_go_with_the_vectors_also_where_some_are_unused_or_frozen_late():
+    x, y = classification(12)
+    model = mlp()
+    model.unused = nn.Linear(2, 2)
+    model.forward = lambda inputs: model[2](model[1](model[0](inputs)))
+    comp = hessian(model, CROSS_ENTROPY, data=(x, y), cuda=False)
+    model[0].weight.requires_grad_(False)
+    (vector,) = comp.eigenvalues()[1]
+    shapes = [part.shape for part in comp.params]
+    assert [part.shape for part in vector] == shapes == [part.shape for part in comp.gradsH]
+
+
+def test_a_model_without_parameters_is_refused():
+    with pytest.raises(ValueError, match="model has no parameter"):
+        hessian(nn.ReLU(), CROSS_ENTROPY, data=classification(12), cuda=False)

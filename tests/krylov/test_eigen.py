@@ -63,7 +63,7 @@ def test_pairs_are_those_of_the_matrix(name, which, dtype):
         check(extreme_eigenpairs(op, k, which=which, tol=tol), matrix, values, k, which, tol)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     n=st.integers(1, 30),
     k=st.integers(1, 30),

@@ -67,6 +67,43 @@ def test_a_matrix_of_low_rank_is_exact_and_says_so(method, dtype):
     assert found.products < 40
 
 
+@pytest.mark.parametrize("method", BOTH)
+def test_many_directions_that_vanish_one_by_one_count_together(method):
+    n = 20_000
+    values = torch.full((n,), 1e-8)
+    values[0] = 1.0
+    op = Diagonal(values)
+    truth = float(values.double().sum())
+    coarse = method(op, rtol=1e-2)
+    assert coarse.stderr == 0.0
+    assert abs(coarse.value - truth) <= coarse.rounding < 1e-2
+    fine = method(op, rtol=2e-5)
+    assert fine.converged
+    assert 0 < fine.stderr <= 2e-5 * fine.value
+    assert abs(fine.value - truth) <= 5 * fine.stderr + fine.rounding
+
+
+def test_rounding_is_that_of_what_was_summed_where_it_cancels():
+    diagonal = torch.tensor([1000.0, -1000.0, 1e-3])
+    found = xtrace(Diagonal(diagonal), rtol=1e-3)
+    assert found.stderr == 0.0
+    assert found.rounding >= 2000 * torch.finfo(torch.float32).eps
+
+
+class Diagonal:
+    """A diagonal matrix as an operator."""
+
+    samples = 1
+
+    def __init__(self, values):
+        self._values = values
+        self.shape, self.dtype = (len(values), len(values)), values.dtype
+        self.device = values.device
+
+    def __call__(self, block):
+        return block * self._values
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
 @pytest.mark.parametrize("method", BOTH)
 def test_tiny_matrices_are_exact_at_n_products(method, n):

@@ -159,6 +159,7 @@ def test_a_large_generator_is_refused_with_its_size():
         (3, TypeError, "loader must be an iterable"),
         (torch.ones(3, 2), TypeError, "single tensor"),
         ([("a", "b")], ValueError, "without a tensor"),
+        ([(torch.eye(3).to_sparse(), torch.ones(3))], TypeError, "layout torch.sparse_coo"),
     ],
 )
 def test_a_loader_that_cannot_be_measured_is_named(loader, error, text):

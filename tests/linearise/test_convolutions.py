@@ -27,7 +27,7 @@ def problem(k, rows, inputs, outputs, window, stride, padding, dilation, size, d
     return delta, x, weight, geometry, *blocks, draw(k, *weight.shape)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     k=st.sampled_from([1, 2, 3, 4, 8, 16]),
     outputs=st.sampled_from([1, 2, 4, 5, 8, 15, 16, 17]),

@@ -270,3 +270,19 @@ def test_a_model_that_branches_on_values_falls_back_and_says_what_to_write_inste
     assert op.engine == "autograd"
     assert "values of the data decide a shape or a branch" in op.engine_note
     assert "torch.where" in op.engine_note
+
+
+def spoken(model, batch):
+    frames = model(batch[0]).log_softmax(-1).transpose(0, 1)
+    return F.ctc_loss(frames, batch[1], (6, 6, 6), (2, 2, 2))
+
+
+def test_a_loss_that_torch_cannot_differentiate_twice_is_refused_in_words():
+    torch.manual_seed(0)
+    data, model = [(torch.randn(3, 6, 4), torch.randint(1, 5, (3, 2)))], nn.Linear(4, 5)
+    words = "cannot be differentiated twice: torch says .*_ctc_loss"
+    with pytest.raises(ValueError, match=words):
+        HessianOperator(model, data, loss_fn=spoken)
+    op = HessianOperator(model, data, loss_fn=spoken, engine="autograd")
+    with pytest.raises(ValueError, match=words):
+        op(torch.ones(op.shape[0]))

@@ -66,7 +66,7 @@ def test_the_criterion_sets_the_normaliser_of_the_whole_data(name):
     assert op.loss == pytest.approx(criterion(mlp().double()(x.double()), y).item(), rel=1e-13)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(1, 4))
 def test_the_cut_into_batches_changes_no_product(sizes, k):
     x, y = classification(sum(sizes))

@@ -75,3 +75,11 @@ def test_complex_parameters_are_refused_by_name():
     model = nn.ParameterDict({"z": nn.Parameter(torch.zeros(2, dtype=torch.complex64))})
     with pytest.raises(ValueError, match="not real: z, torch.complex64"):
         ParameterSpace(model)
+
+
+def test_a_module_whose_parameters_are_tied_may_be_selected_by_its_own_name():
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight, second.bias = first.weight, first.bias
+    model = nn.Sequential(first, second)
+    assert ParameterSpace(model, ["0", "1"]).names == ("0.weight", "0.bias")
+    assert ParameterSpace(model, "1").names == ("0.weight", "0.bias")

@@ -65,8 +65,25 @@ def hinge_by_hand(model, batch):
     return ((1 - out[rows, own, None] + out).relu().square() * others).sum() / 3 / len(out)
 
 
+LABELS = torch.tensor([[0, 2, -1], [1, -1, 0], [2, 1, 0], [-1, 1, 2], [0, -1, -1], [1, 0, -1]])
+
+
+def labels_above(model, batch):
+    return F.multilabel_margin_loss(model(batch[0]).square(), LABELS[: len(batch[0])])
+
+
+def labels_above_by_hand(model, batch):
+    out, total = model(batch[0]).square(), 0.0
+    for row, listed in zip(out, LABELS.tolist(), strict=False):
+        own = listed[: listed.index(-1)] if -1 in listed else listed
+        for one in own:
+            total = total + sum((1 - row[one] + row[i]).relu() for i in range(3) if i not in own)
+    return total / 3 / len(out)
+
+
 PAIRS = {
     "hinge": (hinge, hinge_by_hand),
+    "hinge of several labels": (labels_above, labels_above_by_hand),
     "distribution": (normal, normal_by_hand),
     "gaussian": (known_variance, normal_by_hand),
     "distances": (kernel, kernel_by_hand),
@@ -159,6 +176,15 @@ def test_margins_are_torchs(p, weight, reduction):
     with PlainOperations():
         found = F.multi_margin_loss(*given, **options)
     torch.testing.assert_close(found, F.multi_margin_loss(*given, **options))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("rows", [slice(None), 0, 3])
+def test_margins_of_several_labels_are_torchs(rows, reduction):
+    given = ROWS[rows, :3], LABELS[rows]
+    with PlainOperations():
+        found = F.multilabel_margin_loss(*given, reduction=reduction)
+    torch.testing.assert_close(found, F.multilabel_margin_loss(*given, reduction=reduction))
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0])
@@ -270,6 +296,29 @@ def test_bags_of_embeddings_have_the_hessian_of_their_parts(listed, mode):
         model = Bags(listed, False, mode=mode).double()
         op = HessianOperator(model, [(WORDS, labels)], engine=engine)
         assert_relative(op(torch.eye(op.shape[0], dtype=torch.float64)), exact, 1e-12)
+
+
+def test_embeddings_that_ask_for_sparse_gradients_have_the_same_hessian():
+    class Words(nn.Module):
+        def __init__(self, sparse):
+            super().__init__()
+            torch.manual_seed(0)
+            self.table = nn.Embedding(6, 4, sparse=sparse)
+            self.bag = nn.EmbeddingBag(6, 4, mode="sum", sparse=sparse)
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, words):
+            # The oracle, which is not sparse, has no second derivative of bags either.
+            sparse = self.bag.sparse
+            bags = self.bag(words) if sparse else F.embedding(words, self.bag.weight).sum(1)
+            return self.linear((self.table(words).sum(1) + bags).tanh())
+
+    data = [(WORDS, torch.tensor([0, 2, 1, 2]))]
+    exact = dense_hessian(Words(False).double(), lambda m: F.cross_entropy(m(WORDS), data[0][1]))
+    for engine in ("captured", "autograd"):
+        op = HessianOperator(Words(True).double(), data, engine=engine)
+        assert_relative(op(torch.eye(op.shape[0], dtype=torch.float64)), exact, 1e-12)
+        assert op.loss_and_gradient()[1].layout == torch.strided
 
 
 @pytest.mark.parametrize("mode", ["mean", "sum"])

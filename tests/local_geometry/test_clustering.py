@@ -128,3 +128,10 @@ def test_one_sample_has_no_pair():
     x, y = classification(2)
     with pytest.raises(ValueError, match="at least 2 samples|one row"):
         logit_clustering(mlp(), [(x[:1], y[:1])])
+
+
+def test_inference_mode_around_it_changes_nothing():
+    model, data = mlp(), [classification(12)]
+    with torch.inference_mode():
+        inside = logit_clustering(model, data)
+    assert inside.different_logit == logit_clustering(model, data).different_logit

@@ -166,3 +166,12 @@ def test_dimensions_may_be_a_tensor_or_come_once():
     for dimensions in (torch.tensor([1, 2]), iter([1, 2])):
         found = intrinsic_dimension(mlp(), data, dimensions, planes=1, epochs=1)
         assert found.dimensions == (1, 2)
+
+
+def test_autocast_around_a_training_in_a_plane_is_off_inside_it():
+    torch.manual_seed(0)
+    model, data = mlp(), [classification(30)]
+    plain = hyperplane_training(model, data, 3, epochs=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = hyperplane_training(model, data, 3, epochs=1)
+    assert torch.equal(inside.train_losses, plain.train_losses)

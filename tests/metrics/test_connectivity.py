@@ -205,7 +205,7 @@ def test_a_seed_repeats_every_bit_and_another_one_does_not(bend):
     assert not torch.equal(first.bend, other.bend)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.lists(st.integers(1, 14), min_size=1, max_size=4))
 def test_the_cut_of_the_loader_does_not_change_a_bit(sizes):
     data, one, other = classification(60), mlp(seed=0), mlp(seed=1)

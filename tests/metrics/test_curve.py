@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from landscape_fast.metrics.curve import BezierCurve, mode_connectivity
@@ -65,7 +65,6 @@ def test_equal_points_give_a_curve_that_does_not_move():
     assert curve.lengths(quarters).tolist() == [0.0] * 5
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_squared_chords_obey_the_identities_of_the_published_archive(seed):
     a, c, b = points(3, 50, seed=seed)

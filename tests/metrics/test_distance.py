@@ -16,7 +16,7 @@ def vector(model):
     return torch.cat([p.detach().double().reshape(-1) for p in model.parameters()])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 100), st.integers(0, 100))
 def test_distance_is_the_norm_of_the_difference(seed_a, seed_b):
     one, other = mlp(seed=seed_a), mlp(seed=seed_b)

@@ -145,3 +145,12 @@ def test_a_gpu_gives_the_same_barrier(cuda):
     here = linear_barrier(one, other, [IMAGES], points=5)
     there = linear_barrier(one.to(cuda), other.to(cuda), [IMAGES], points=5)
     assert torch.allclose(here.losses, there.losses, rtol=1e-4)
+
+
+def test_an_end_is_itself_where_the_other_has_diverged():
+    one, other = mlp(), mlp(seed=1)
+    other[0].weight.data[0, 0] = float("nan")
+    data = [classification(12)]
+    whole = quality(one, data).loss
+    assert float(linear_barrier(one, other, data, points=3).losses[0]) == pytest.approx(whole)
+    assert float(linear_barrier(other, one, data, points=3).losses[-1]) == pytest.approx(whole)

@@ -5,7 +5,7 @@ from collections import UserDict
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from oracles import cut
 
@@ -20,7 +20,6 @@ def table(rows):
     return torch.arange(rows * 2.0).reshape(rows, 2), torch.arange(rows)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 40))
 def test_a_pass_holds_every_row_once_whatever_the_cut(sizes, size):
     data = table(sum(sizes))

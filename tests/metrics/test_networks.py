@@ -21,8 +21,28 @@ def test_trainable_parameters_and_batch_statistics_may_differ():
 
 
 def test_another_layer_under_the_same_name_is_named():
-    with pytest.raises(ValueError, match=r"layer '1' \(Tanh\) where model_b has '1' \(ReLU\)"):
+    with pytest.raises(ValueError, match=r"layer '1' \(Tanh\) where model_b has .* '1' \(ReLU\)"):
         require_same_rest(mlp(), mlp(activation=nn.ReLU))
+
+
+def test_a_layer_without_parameters_that_one_model_ends_with_is_named():
+    longer = mlp().append(nn.Softmax(1))
+    with pytest.raises(ValueError, match=r"no further layer where model_b has .* \(Softmax\)"):
+        require_same_rest(mlp(), longer)
+    with pytest.raises(ValueError, match=r"\(Softmax\) where model_b has no further layer"):
+        require_same_rest(longer, mlp())
+
+
+def test_layers_made_otherwise_are_named():
+    one, other = (nn.Sequential(nn.Linear(2, 2), nn.LeakyReLU(slope)) for slope in (0.1, 0.9))
+    with pytest.raises(ValueError, match=r"'1' has negative_slope=0.1 in model_a and .*=0.9"):
+        require_same_rest(one, other)
+
+
+def test_what_does_nothing_in_evaluation_may_differ():
+    one = nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True), nn.Dropout(0.1))
+    other = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Dropout(0.5)).eval()
+    require_same_rest(one, other)
 
 
 def test_a_frozen_parameter_that_differs_is_named():

@@ -199,3 +199,12 @@ def test_a_worst_case_without_a_number_is_none(per_batch):
     deep = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
     far = worst_case_sharpness(deep, [(x, y)], rho=1e25, steps=3, per_batch=per_batch)
     assert not math.isfinite(far.value)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_a_worst_case_stays_in_its_ball_where_gradients_are_too_small_to_square(adaptive):
+    model = nn.Linear(1, 2, bias=False)
+    model.weight.data = torch.tensor([[30.0], [-30.0]])
+    data = [(torch.ones(1, 1), torch.zeros(1, dtype=torch.long))]
+    found = worst_case_sharpness(model, data, rho=0.05, adaptive=adaptive)
+    assert 0 <= found.value < 1e-20

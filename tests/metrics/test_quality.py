@@ -16,7 +16,7 @@ from landscape_fast.metrics.quality import quality
 DATA = classification(23)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5))
 def test_the_cut_into_batches_does_not_change_loss_and_accuracy(sizes):
     sizes = [*sizes, 50 - sum(sizes)]

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from oracles import assert_same_state, classification, conv_net, cut, mlp, snapshot
 from torch import nn
@@ -50,7 +50,6 @@ def test_value_is_the_published_formula(m, d1, d2, shifted):
     assert linear_cka(x, y) == pytest.approx(explicit_cka(x, y), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.integers(4, 20), sizes, sizes, st.booleans(), st.integers(0, 1000))
 def test_rotation_scale_shift_and_order_do_not_change_it(m, d1, d2, debiased, seed):
     x, y = features(m, d1, seed), features(m, d2, seed + 1)

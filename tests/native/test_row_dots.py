@@ -43,7 +43,7 @@ def test_float32_rows_are_summed_in_float64(device):
     offset=st.integers(0, 9),
     double=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_slices_of_larger_buffers_give_the_dots_of_their_copies(k, n, padding, offset, double):
     dtype = torch.float64 if double else torch.float32
     whole = torch.randn(k, offset + n + padding, dtype=dtype)

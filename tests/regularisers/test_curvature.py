@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from oracles import assert_same_state, classification, conv_net, dense_hessian, mlp, snapshot
 from torch import nn
 
-from landscape_fast.regularisers import hessian_trace, top_eigenvalue
+from landscape_fast import HessianOperator
+from landscape_fast.regularisers import differentiable_twice, hessian_trace, top_eigenvalue
 
 
 def problem(make=mlp, shape=(5,)):
@@ -141,3 +142,26 @@ def test_errors_name_the_argument(call, words):
     model, loss, _ = problem()
     with pytest.raises(ValueError, match=words):
         call(loss(), model)
+
+
+def test_weight_norm_is_refused_unless_it_is_differentiated_rightly():
+    torch.manual_seed(0)
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
+    model = nn.Sequential(layer, nn.Tanh(), nn.Linear(4, 2)).double()
+    x, y = torch.randn(9, 3, dtype=torch.float64), torch.arange(9) % 2
+    for penalty in (hessian_trace, top_eigenvalue):
+        with pytest.raises(
+            ValueError, match="weight_norm, whose second derivative torch has wrong"
+        ):
+            penalty(F.cross_entropy(model(x), y), model)
+    with differentiable_twice(model):
+        loss = F.cross_entropy(model(x), y)
+    exact = HessianOperator(model, [(x, y)])(torch.eye(sum(p.numel() for p in model.parameters())))
+    found = top_eigenvalue(loss, model, tol=1e-6, max_products=100)
+    assert found.value.item() == pytest.approx(float(torch.linalg.eigvalsh(exact)[-1]), rel=1e-6)
+
+
+def test_a_parameter_that_is_listed_twice_is_one():
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    assert hessian_trace(w.square().sum(), [w, w], draws=4).item() == pytest.approx(4.0)
+    assert top_eigenvalue(w.square().sum(), [w, w]).value.item() == pytest.approx(2.0)

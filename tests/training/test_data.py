@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from landscape_fast.training.data import Dataset
@@ -48,7 +48,6 @@ def test_label_noise_is_that_of_the_published_code():
     assert torch.equal(data.train_targets, torch.arange(1000) % 10)  # the clean set is unchanged
 
 
-@settings(deadline=None)
 @given(probability=st.floats(0.0, 1.0))
 def test_label_noise_changes_the_expected_share_of_labels(probability):
     data = counting(20_000)

@@ -143,6 +143,15 @@ def test_data_that_cannot_be_named_is_refused(name, options, message):
         load_data(name, options)
 
 
+def missing_key():
+    return {}["train"]
+
+
+def test_a_callable_that_fails_is_named():
+    with pytest.raises(ValueError, match=r"data '.*:missing_key' failed: KeyError: 'train'"):
+        load_data(f"{__name__}:missing_key")
+
+
 def test_a_callable_must_return_a_dataset():
     with pytest.raises(TypeError, match=r"must return a .*Dataset, got dict"):
         load_data("builtins:dict")

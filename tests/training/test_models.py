@@ -173,7 +173,7 @@ def test_evaluation_is_piecewise_linear(make, side, channels):
     assert bend.item() == pytest.approx(2 * slopes.square().sum().item(), rel=1e-10)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     width=st.integers(1, 6),
     classes=st.integers(1, 12),

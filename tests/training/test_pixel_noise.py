@@ -45,7 +45,7 @@ def test_the_wrapping_variant_is_the_arithmetic_of_bytes():
     assert (found.double() < raw.permute(0, 2, 3, 1)).any()  # some did wrap around
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(amplitude=st.floats(0.0, 255.0))
 def test_noise_only_brightens_by_at_most_its_amplitude_and_never_above_white(amplitude):
     raw, data = images()

@@ -61,6 +61,10 @@ def find_layouts(
     one, other = (evaluate(traced, [slope, *values]) for values in (inputs, moved))
     place = _layout(one[outputs], other[outputs], rows)
     if place is None:
+        if all(map(torch.equal, inputs[first:], moved[first:])):
+            raise ValueError(
+                "all rows of the first batch are equal, and tell nothing of their place"
+            )
         raise ValueError("the outputs of the network have no dimension of rows")
     other = evaluate(traced, [place.shifted(slope, rows), *moved])
     found = {}
