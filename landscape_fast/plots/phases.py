@@ -34,16 +34,23 @@ MEANING = {
     "undecided": "not measured or not converged",
 }
 
+# A cell in fewer of the replicates than these has ever more white stripes. A colour that faded with
+# doubt would turn into that of another phase.
+_DOUBTFUL, _STRIPES = (0.5, 0.75, 0.9), ("////", "///", "//", None)
+
 
 def draw_phases(axes: Axes, grid: Grid, *, phase: str, probability: str) -> None:
-    """Draw the phase of every cell; where a probability is known, doubt fades the colour.
+    """Draw the phase of every cell; stripes where it is in doubt.
 
     Absent cells stay white, undecided ones are grey and cross-hatched.
     """
     frame(axes, grid)
     axes.patch.set(facecolor="white", hatch=None)
     phases = grid.names(phase)
-    axes.set_title(f"Phases\n{phases_say(grid, phases)}", fontsize=14)
+    said = phases_say(grid, phases)
+    width, _ = size_in_points(axes)
+    # A letter is a little over half as wide as it is high.
+    axes.set_title(f"Phases\n{said}", fontsize=min(14.0, width / (0.55 * len(said))))
     axes.tick_params(labelsize=12)
     sure = grid.numbers(probability) if probability in grid else np.full(phases.shape, np.nan)
     sizes = _font_sizes(axes, grid, lines=2 if np.isfinite(sure).any() else 1)
@@ -68,7 +75,7 @@ def draw_legend(axes: Axes, grid: Grid, *, phase: str, probability: str) -> None
     entries += legend_lines(phases, width=3.6)
     said = _thresholds(grid)
     if probability in grid:
-        said.append("%: bootstrap replicates in this\nphase, if not all; doubt fades")
+        said.append("%: bootstrap replicates in this\nphase, if not all; stripes: doubt")
     entries += [Line2D([], [], linestyle="none", label=line) for line in said]
     axes.legend(
         handles=entries,
@@ -87,11 +94,12 @@ def _draw_cell(
     """One cell: its colour, its name, and how sure it is."""
     row, column = place
     x, y = grid.load, grid.temperature
-    colour = _faded(COLOURS[name], 1.0 if np.isnan(sure) else sure)
+    colour = np.array(to_rgb(COLOURS[name]))
+    doubt = _STRIPES[int(np.searchsorted(_DOUBTFUL, 1.0 if np.isnan(sure) else sure, "right"))]
     corner = (x.edges[column], y.edges[row])
     width, height = x.edges[column + 1] - corner[0], y.edges[row + 1] - corner[1]
-    hatch = "xxx" if name == "undecided" else None
-    edge = "0.6" if hatch else "white"
+    hatch = "xxx" if name == "undecided" else doubt
+    edge = "0.6" if name == "undecided" else "white"
     axes.add_patch(
         Rectangle(
             corner, width, height, facecolor=colour, edgecolor=edge, hatch=hatch, linewidth=0.5
@@ -106,12 +114,6 @@ def _draw_cell(
     )
     # Boundaries run under the name.
     said.set(zorder=4, path_effects=[withStroke(linewidth=3.0, foreground=tuple(colour))])
-
-
-def _faded(colour: str, sure: float) -> NDArray[np.float64]:
-    """``colour`` mixed with white: full at probability 1, nearly white at 0."""
-    strength = 0.2 + 0.8 * sure**2
-    return np.asarray(strength * np.array(to_rgb(colour)) + (1.0 - strength))
 
 
 def _font_sizes(axes: Axes, grid: Grid, *, lines: int) -> NDArray[np.float64]:

@@ -97,17 +97,18 @@ def test_the_map_names_every_cell_and_marks_undecided_ones():
     assert sorted(texts) == sorted("?" if name == "undecided" else name for name in names)
 
 
-def test_doubt_is_written_and_fades_the_colour():
+def test_doubt_is_written_and_striped_in_the_colour_of_the_phase():
     sure = [1.0] * 15
-    sure[0], sure[1] = 0.5, 0.998
-    figure = phase_map(table(phase_probability=sure))
-    texts = [text.get_text() for text in figure.axes[0].texts]
+    sure[0], sure[1], sure[5] = 0.5, 0.998, 0.3
+    axes = phase_map(table(phase_probability=sure)).axes[0]
+    texts = [text.get_text() for text in axes.texts]
     assert "I\n50%" in texts
-    assert sum("%" in text for text in texts) == 1
-    colour_at = drawn(figure)
-    doubtful, certain = (colour_at(figure.axes[0], corner(row, 0)) for row in (0, 1))
-    assert certain == pytest.approx(to_rgb(COLOURS["I"]), abs=0.01)
-    assert (doubtful > certain + 0.05)[1:].all()
+    assert sum("%" in text for text in texts) == 2
+    colours = {to_rgb(colour) for colour in COLOURS.values()}
+    cells = [patch for patch in axes.patches if patch.get_facecolor()[:3] in colours]
+    assert len(cells) == sum(name != "" for row in PHASES for name in row)
+    stripes = [patch.get_hatch() for patch in cells if patch.get_hatch() not in (None, "xxx")]
+    assert sorted(stripes) == ["///", "////"], "the more, the greater the doubt"
 
 
 def test_the_legend_counts_phases_and_states_the_thresholds():
