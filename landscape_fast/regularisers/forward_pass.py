@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from torch import Tensor, nn
 
 from landscape_fast.linearise.plain_operations import PlainOperations
 from landscape_fast.linearise.second_derivative import nodes_of, twice_differentiable
+from landscape_fast.linearise.state import unwrap
 
 # Torch's backward pass takes the norm that the forward pass saved for a constant (torch 2.13).
 _WRONG = {"WeightNormInterfaceBackward0": "weight_norm"}
 
 
-@contextmanager
-def differentiable_twice(model: nn.Module) -> Iterator[None]:
+def differentiable_twice(model: nn.Module) -> AbstractContextManager[None]:
     """Compute losses inside in operations that torch can differentiate twice, and rightly.
 
     Attention takes its plain path, recurrent layers that of torch in place of cuDNN's; weight
@@ -25,6 +25,9 @@ def differentiable_twice(model: nn.Module) -> Iterator[None]:
     Args:
         model: The network whose forward pass runs inside.
 
+    Raises:
+        TypeError: ``model`` is not a module.
+
     Example:
         >>> import torch
         >>> layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 1))
@@ -32,6 +35,11 @@ def differentiable_twice(model: nn.Module) -> Iterator[None]:
         ...     loss = layer(torch.ones(1, 2)).square().sum()
         >>> require_right(loss)
     """
+    return _inside(unwrap(model))
+
+
+@contextmanager
+def _inside(model: nn.Module) -> Iterator[None]:
     with twice_differentiable(model), PlainOperations():
         yield
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from oracles import assert_relative, classification, cut, dense_hessian
 from torch import nn
 
-from landscape_fast import diagonal, top_eigs, trace
-from landscape_fast.linearise.operators import GGNOperator, HessianOperator
+from landscape_fast import GGNOperator, diagonal, top_eigs, trace
+from landscape_fast.linearise.operators import HessianOperator
 
 
 class TwoNames(nn.Module):
